@@ -69,6 +69,10 @@ bench *ARGS:
 load *SECONDS:
     cargo bench -p stepladder-tests --bench engine -- --load {{ SECONDS }}
 
+# benchmark of the dashboard with 100,000 runs, and with a run of 10,000 steps: time and size of each page
+bench-pages:
+    cargo test --release -p stepladder-server --test budget -- --nocapture --test-threads=1
+
 # benchmark of the deployed binary: its size, and the time until its first answer
 bench-lambda:
     cargo bench -p stepladder-tests --bench lambda

@@ -26,6 +26,13 @@ const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? 
 export const context = await browser.newContext({ colorScheme: 'light', viewport: { width: 1280, height: 800 } });
 context.setDefaultTimeout(LIMIT);
 export const page = await context.newPage();
+
+/** Opens another profile, for example in another time zone or without scripts. */
+export const openContext = async (options) => {
+  const other = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...options });
+  other.setDefaultTimeout(LIMIT);
+  return other;
+};
 const complaints = [];
 page.on('console', (message) => {
   if (message.type() === 'error' || message.type() === 'warning') complaints.push(message.text());

@@ -1,5 +1,5 @@
 //! Tests the dashboard of the real server in a headless Chromium. The steps and checks are in
-//! `tests/node/dashboard.mjs`, `tests/node/run-page.mjs` and `tests/node/faults.mjs`.
+//! `tests/node`: `dashboard.mjs`, `run-page.mjs`, `faults.mjs`, `tasks.mjs` and `pages.mjs`.
 //!
 //! If `STEPLADDER_SCREENSHOTS` is set to a folder, the test saves pictures of every page there
 //! (`just screenshots`).
@@ -105,5 +105,29 @@ async fn mended_faults_stay_mended() {
         .variable("OPENAI_BASE_URL", unreachable);
     server.start().await;
     run_scene_of(&server, "faults.mjs", "faults").await;
+    server.assert_no_error_logged();
+}
+
+/// The everyday tasks need no more clicks than in the best dashboard of this kind.
+#[tokio::test]
+async fn everyday_tasks_need_few_clicks() {
+    let ai = OpenAiStub::start().await;
+    ai.answer_first(1);
+    let mut server = ServerProcess::new()
+        .argument("--retry-delay")
+        .argument("50ms")
+        .variable("OPENAI_API_KEY", "sk-a-key-of-this-test")
+        .variable("OPENAI_BASE_URL", ai.url());
+    server.start().await;
+    run_scene_of(&server, "tasks.mjs", "tasks").await;
+    server.assert_no_error_logged();
+}
+
+/// Times are relative or local, and in UTC on demand.
+#[tokio::test]
+async fn times_are_shown_in_the_zone_of_the_reader() {
+    let mut server = ServerProcess::new();
+    server.start().await;
+    run_scene_of(&server, "tasks.mjs", "times").await;
     server.assert_no_error_logged();
 }

@@ -38,6 +38,10 @@ impl AppDirectory for Directory {
         self.0.sync(url).await.map(drop).map_err(|error| error.to_string())
     }
 
+    async fn is_app(&self, authorization: &str) -> bool {
+        self.0.has_key(authorization).await
+    }
+
     async fn remove(&self, name: &str) -> Result<(), EngineError> {
         self.0.remove(name).await
     }

@@ -269,6 +269,16 @@ impl Apps {
     }
 
     /// Returns whether a request with this `Authorization` header may register an app.
+    /// Returns whether an `Authorization` header has a signing key of this server, or the token of
+    /// one. Without keys, no header has it.
+    pub async fn has_key(&self, authorization: &str) -> bool {
+        if let Err(problem) = self.transport.refresh_keys().await {
+            tracing::error!(problem, "a request with a key is refused");
+            return false;
+        }
+        self.transport.keys().is_some_and(|keys| keys.accepts_key(authorization))
+    }
+
     pub(crate) fn may_register(&self, authorization: Option<&str>) -> bool {
         match self.transport.keys() {
             Some(keys) => authorization.is_some_and(|header| keys.accepts_bearer(header)),

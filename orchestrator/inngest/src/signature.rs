@@ -119,6 +119,13 @@ impl SigningKeys {
         self.each().any(|key| bool::from(key.bearer().as_bytes().ct_eq(sent.as_bytes())))
     }
 
+    /// Returns whether an `Authorization` header has one of the keys, or the token of one. Programs
+    /// send the key itself to Inngest's REST interface.
+    pub fn accepts_key(&self, header: &str) -> bool {
+        let sent = header.strip_prefix("Bearer ").and_then(|sent| SigningKey::parse(sent).ok());
+        self.accepts_bearer(header) || sent.is_some_and(|key| self.accepts_bearer(&format!("Bearer {}", key.bearer())))
+    }
+
     fn each(&self) -> impl Iterator<Item = &SigningKey> {
         std::iter::once(&self.current).chain(&self.fallback)
     }
@@ -171,6 +178,12 @@ mod tests {
         assert_eq!(token, format!("signkey-test-{}", hex::encode(Sha256::digest([0, 255]))));
         assert!(keys.accepts_bearer(&format!("Bearer {token}")));
         assert!(!keys.accepts_bearer(&token) && !keys.accepts_bearer("Bearer undefined"));
+        assert!(keys.accepts_key("Bearer signkey-test-00ff") && keys.accepts_key(&format!("Bearer {token}")));
+        for wrong in
+            ["Bearer signkey-test-00fe", "Bearer signkey-prod-00ff", "Bearer 00ff", "Bearer ", "signkey-test-00ff"]
+        {
+            assert!(!keys.accepts_key(wrong), "{wrong}");
+        }
     }
 
     #[test]

@@ -40,6 +40,10 @@ pub trait AppDirectory: Send + Sync {
     /// A sentence that says what to do.
     async fn sync(&self, url: &str) -> Result<(), String>;
 
+    /// Returns whether an `Authorization` header is that of an app. Then the request may follow and
+    /// cancel a run whose id it knows.
+    async fn is_app(&self, authorization: &str) -> bool;
+
     /// Removes the app with this name.
     ///
     /// # Errors

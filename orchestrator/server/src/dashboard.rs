@@ -122,6 +122,7 @@ async fn page_script() -> Response {
     asset_response(
         "text/javascript; charset=utf-8",
         concat!(
+            include_str!("../templates/times.js"),
             include_str!("../templates/app.js"),
             include_str!("../templates/merge.js"),
             include_str!("../templates/value.js"),

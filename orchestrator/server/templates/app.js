@@ -1,6 +1,5 @@
-// The script of every page: it keeps the page up to date, and handles keys. It knows nothing about runs; the server renders
-// everything. Without the script, pages work and are updated by loading them again.
-'use strict';
+
+// --- the page -----------------------------------------------------------------------------------------------------
 
 const main = document.getElementById('main');
 const badge = document.getElementById('live');
@@ -196,7 +195,7 @@ document.addEventListener('visibilitychange', () => {
 
 // --- small things on the page -------------------------------------------------------------------------------------
 
-/** Updates, after every change, what depends on the selection, and the local time of each time. */
+/** Updates, after every change, what depends on the selection, and the times. */
 function settle() {
   const count = document.querySelectorAll('input[name=run]:checked').length;
   const any = count > 0;
@@ -212,49 +211,9 @@ function settle() {
     all.indeterminate = any && count < boxes;
   }
   for (const button of document.querySelectorAll('[data-needs]')) button.disabled = !any;
-  for (const moment of document.querySelectorAll('time[data-ms]:not([title], .ago)')) {
-    moment.title = new Date(Number(moment.dataset.ms)).toLocaleString();
-  }
   showTimes();
   for (const settler of settlers) settler();
 }
-
-// --- times --------------------------------------------------------------------------------------------------------
-
-const ZONES = ['relative', 'local', 'UTC'];
-const zoneButton = document.getElementById('zone');
-let zone = ZONES.find((each) => each === localStorage.getItem('stepladder_times')) ?? 'relative';
-
-/** Writes how long ago or how far ahead a time is. */
-function relative(ms) {
-  const away = Date.now() - ms;
-  if (Math.abs(away) < 2000) return 'now';
-  const text = duration(Math.abs(away)).replace(/\.\d s$/, ' s').replace(/ ([mhd]) .*$/, ' $1').replace(/ m$/, ' min');
-  return away > 0 ? text + ' ago' : 'in ' + text;
-}
-
-/** Shows the times of `time.ago` as the reader chose: relative, local or in UTC. */
-function showTimes() {
-  const moments = document.querySelectorAll('time.ago');
-  zoneButton.hidden = moments.length === 0;
-  zoneButton.textContent = `Times: ${zone}`;
-  zoneButton.title = 'Show times as relative, local or UTC';
-  for (const moment of moments) {
-    const ms = Number(moment.dataset.ms);
-    const local = new Date(ms).toLocaleString(undefined, { dateStyle: 'medium', timeStyle: 'medium' });
-    const utc = moment.getAttribute('datetime').replace('T', ' ').replace(/\.\d+Z$/, '');
-    const text = zone === 'UTC' ? utc : zone === 'local' ? local : relative(ms);
-    if (moment.textContent !== text) moment.textContent = text;
-    moment.title = `${local} (local)\n${utc} (UTC)`;
-  }
-  for (const name of document.querySelectorAll('.zone')) name.textContent = zone === 'relative' ? '' : `(${zone})`;
-}
-
-zoneButton.addEventListener('click', () => {
-  zone = ZONES[(ZONES.indexOf(zone) + 1) % ZONES.length];
-  localStorage.setItem('stepladder_times', zone);
-  showTimes();
-});
 
 /** Writes a length of time as the server does. */
 function duration(ms) {
@@ -273,10 +232,6 @@ setInterval(() => {
     span.textContent = duration(Date.now() - Number(span.dataset.since));
   }
   for (const span of document.querySelectorAll('[data-until]')) span.textContent = relative(Number(span.dataset.until));
-}, 1000);
-
-setInterval(() => {
-  if (!document.hidden && zone === 'relative') showTimes();
 }, 1000);
 
 document.addEventListener('change', (event) => {

@@ -16,7 +16,7 @@ use stepladder_core::wake::TimerPurpose;
 use stepladder_core::{
     Event, EventId, Fact, Label, Record, RunId, RunRow, Status, Timer, Timestamp, Wake, WakeCause, json,
 };
-use stepladder_engine::ports::{Backend, Events, RunCreation, RunStart, StoreResult};
+use stepladder_engine::ports::{Backend, Commit, Commits, Events, JournalAppend, RunCreation, RunStart, StoreResult};
 use stepladder_engine::{Config, Engine, RegisteredFunction};
 use stepladder_server::ServerOptions;
 use stepladder_sqlite::Sqlite;
@@ -25,11 +25,18 @@ use tower::ServiceExt;
 
 const RUNS: u64 = 100_000;
 const BATCH: u64 = 2_000;
+/// The time between two runs: all of them take seven days.
+const GAP: Duration = Duration::from_millis(6_048);
 const BYTES: usize = 300 * 1024;
 /// Maximum size of a compressed page.
 const COMPRESSED_BYTES: usize = 60 * 1024;
 /// Maximum time of the server for a page of an optimised build.
 const TIME: Duration = Duration::from_millis(50);
+/// Maximum time of the server for a page of a run of [`STEPS`] steps, of an optimised build.
+const LONG_TIME: Duration = Duration::from_millis(100);
+const STEPS: u64 = 10_000;
+/// How many times a page of an optimised build is measured.
+const SAMPLES: usize = if cfg!(debug_assertions) { 1 } else { 9 };
 /// Maximum number of storage calls for a page.
 const CALLS: usize = 400;
 
@@ -56,7 +63,7 @@ impl Intercept for CountingBackend {
 }
 
 fn event(n: u64, now: Timestamp) -> Event {
-    let at = now - Duration::from_millis((RUNS - n) * 100);
+    let at = now - GAP * u32::try_from(RUNS - n).expect("a small number");
     Event {
         id: EventId::new(at, u128::from(n)),
         name: if n.is_multiple_of(2) { "test/hello.world" } else { "client/enhance.requested" }.into(),
@@ -110,6 +117,70 @@ fn start(event: Event, n: u64) -> RunStart {
     }
 }
 
+/// Requests a page. Prints and returns its size, its compressed size, the median time, and the
+/// number of storage calls.
+async fn measure(router: &axum::Router, path: &str, calls: &AtomicUsize) -> (usize, usize, Duration, usize) {
+    let mut times = Vec::new();
+    let mut bytes = 0;
+    for _ in 0..SAMPLES {
+        calls.store(0, Ordering::Relaxed);
+        let begun = Instant::now();
+        let request = Request::get(path).header("accept", "text/html").body(Body::empty()).expect("a request");
+        let response = router.clone().oneshot(request).await.expect("an answer");
+        assert_eq!(response.status(), 200, "{path}");
+        bytes = to_bytes(response.into_body(), usize::MAX).await.expect("a body").len();
+        times.push(begun.elapsed());
+    }
+    times.sort_unstable();
+    let (took, calls) = (times[times.len() / 2], calls.load(Ordering::Relaxed));
+    let request = Request::get(path).header("accept", "text/html").header("accept-encoding", "gzip");
+    let compressed = stepladder_server::compressed(router.clone());
+    let response = compressed.oneshot(request.body(Body::empty()).expect("a request")).await.expect("an answer");
+    assert_eq!(response.headers()["content-encoding"], "gzip", "{path}");
+    let small = to_bytes(response.into_body(), usize::MAX).await.expect("a body").len();
+    println!("{path}: {bytes} bytes, {small} compressed, {calls} calls, {:.1} ms", took.as_secs_f64() * 1_000.0);
+    (bytes, small, took, calls)
+}
+
+/// A run of 10,000 steps: the first page, a page in the middle, the last step, a search by name,
+/// and the groups.
+#[tokio::test]
+async fn a_run_of_ten_thousand_steps_has_small_pages() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let sqlite = Arc::new(
+        Sqlite::open(folder.path().join("a.db"), stepladder_sqlite::SqliteOptions::default()).expect("a file"),
+    );
+    let now = Timestamp::from_millis(jiff::Timestamp::now().as_millisecond());
+    let mut start = start(event(0, now), 0);
+    let (run, at) = (start.row.run, start.row.created_at);
+    start.record.entries.truncate(1);
+    sqlite.create_runs(vec![start]).await.expect("stored");
+    for n in 0..STEPS {
+        let step: stepladder_core::StepId = format!("process-row-{n}").into();
+        let (at, report) = (at + Duration::from_millis(n * 10), AttemptReport::default());
+        let (lease_until, worker) = (at, Arc::from("w"));
+        let started = Fact::StepStarted { step: step.clone(), attempt: 1, lease_until, worker, at_most_once: false };
+        let ended = match n % 1_000 {
+            500 => Fact::StepFailed { step, attempt: 1, error: Failure::new("a bad row"), retry_at: None, report },
+            _ => Fact::StepSucceeded { step, attempt: 1, output: json::to_json(&n).expect("JSON"), report },
+        };
+        let entries = vec![started.into_entry(at), ended.into_entry(at + Duration::from_millis(7))];
+        let record = Record { seq: 1 + 2 * n, token: u128::from(n), code: "1".into(), entries };
+        let append = Some(Arc::new(JournalAppend { run, record }));
+        sqlite.commit(Commit { append, ..Commit::default() }).await.expect("stored");
+    }
+    let calls = Arc::new(AtomicUsize::new(0));
+    let backend = Arc::new(InterceptedBackend(CountingBackend { sqlite, calls: calls.clone() }));
+    let engine = Arc::new(Engine::new(backend, described(), Config::default()).expect("an engine"));
+    let router = stepladder_server::router(engine, ServerOptions { loopback: true, ..ServerOptions::default() });
+    for query in ["", "?steps=5000", "?step=9999", "?find=row-99", "?group=names", "?scale=true", "?at=15000"] {
+        let path = format!("/runs/{run}{query}");
+        let (bytes, small, took, _) = measure(&router, &path, &calls).await;
+        assert!(cfg!(debug_assertions) || took <= LONG_TIME, "{path} takes {took:?}");
+        assert!(small <= COMPRESSED_BYTES && bytes <= BYTES, "{path} has {bytes} bytes, {small} compressed");
+    }
+}
+
 #[tokio::test]
 async fn with_a_hundred_thousand_runs_every_page_is_small_and_reads_little() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -131,7 +202,6 @@ async fn with_a_hundred_thousand_runs_every_page_is_small_and_reads_little() {
     let functions = described();
     let engine = Arc::new(Engine::new(backend, functions, Config::default()).expect("an engine"));
     let router = stepladder_server::router(engine, ServerOptions { loopback: true, ..ServerOptions::default() });
-    let compressed = stepladder_server::compressed(router.clone());
     for path in [
         "/".to_owned(),
         "/?status=Failed".into(),
@@ -150,24 +220,17 @@ async fn with_a_hundred_thousand_runs_every_page_is_small_and_reads_little() {
         "/function?id=hello-world".into(),
         "/events".into(),
         format!("/events/{id}"),
+        "/trends?span=hour".into(),
+        "/trends".into(),
+        "/trends?span=week".into(),
+        "/trends?span=week&function=hello-world".into(),
         "/cost".into(),
+        "/cost?span=month".into(),
         "/health/page".into(),
     ] {
-        calls.store(0, Ordering::Relaxed);
-        let begun = Instant::now();
-        let response = router.clone().oneshot(Request::get(&path).body(Body::empty()).expect("a request")).await;
-        let response = response.expect("an answer");
-        assert_eq!(response.status(), 200, "{path}");
-        let bytes = to_bytes(response.into_body(), usize::MAX).await.expect("a body").len();
-        let calls = calls.load(Ordering::Relaxed);
-        let took = begun.elapsed();
-        let request = Request::get(&path).header("accept-encoding", "gzip").body(Body::empty()).expect("a request");
-        let response = compressed.clone().oneshot(request).await.expect("an answer");
-        assert_eq!(response.headers()["content-encoding"], "gzip", "{path}");
-        let small = to_bytes(response.into_body(), usize::MAX).await.expect("a body").len();
-        println!("{path}: {bytes} bytes, {small} compressed, {calls} calls, {:.1} ms", took.as_secs_f64() * 1_000.0);
-        assert!(small <= COMPRESSED_BYTES, "{path} has {small} bytes");
+        let (bytes, small, took, calls) = measure(&router, &path, &calls).await;
         assert!(cfg!(debug_assertions) || took <= TIME, "{path} takes {took:?}");
+        assert!(small <= COMPRESSED_BYTES, "{path} has {small} bytes");
         assert!(bytes <= BYTES, "{path} has {bytes} bytes");
         assert!((1..=CALLS).contains(&calls), "{path} makes {calls} calls");
     }

@@ -74,8 +74,12 @@ fn brief_error(failure: &Failure) -> String {
     brief(&sentence(failure), ERROR_BYTES)
 }
 
+fn format_utc(at: Timestamp) -> String {
+    format!("{} UTC", format_time(at))
+}
+
 fn format_until(at: Timestamp) -> String {
-    format!("until {}", format_time(at))
+    format!("until {}", format_utc(at))
 }
 
 /// The details of an entry, as a phrase. They are empty if the label says everything.
@@ -100,13 +104,13 @@ impl FactVisitor for EntryDetails {
         self.text = match change {
             StartChange::EventJoined { event, replaces, begins_at, closes } => {
                 let how = if replaces { "instead of the previous one" } else { "in addition" };
-                let begins = begins_at.map_or_else(String::new, |at| format!(", starts at {}", format_time(at)));
+                let begins = begins_at.map_or_else(String::new, |at| format!(", starts at {}", format_utc(at)));
                 let last = if closes { ", the last" } else { "" };
                 format!("{} {} {how}{begins}{last}", event.name, event.id)
             }
             StartChange::CollectingEnded => "no more events join it".into(),
             StartChange::Delayed { begins_at } => {
-                format!("it missed its start time; starts at {}", format_time(begins_at))
+                format!("it missed its start time; starts at {}", format_utc(begins_at))
             }
             StartChange::Admitted => "flow control lets it start".into(),
             StartChange::VersionChosen { version } => brief(version, ERROR_BYTES),
@@ -128,7 +132,7 @@ impl FactVisitor for EntryDetails {
     }
 
     fn handler_failed(&mut self, _: Timestamp, attempt: u32, error: &Failure, retry_at: Timestamp) {
-        self.text = format!("attempt {attempt}, retried at {}: {}", format_time(retry_at), brief_error(error));
+        self.text = format!("attempt {attempt}, retried at {}: {}", format_utc(retry_at), brief_error(error));
     }
 
     fn executor_changed(&mut self, _: Timestamp, unreachable: Option<&str>) {
@@ -143,12 +147,12 @@ impl FactVisitor for EntryDetails {
         let end = match end {
             AttemptEnd::Succeeded { output, .. } => format!(", {} of output", format_size(output.get().len())),
             AttemptEnd::Failed { error, retry_at, .. } => {
-                let next = retry_at.map_or("not retried".into(), |at| format!("retried at {}", format_time(at)));
+                let next = retry_at.map_or("not retried".into(), |at| format!("retried at {}", format_utc(at)));
                 format!(", {next}: {}", brief_error(error))
             }
             AttemptEnd::Interrupted => ": its worker died".into(),
             AttemptEnd::Unreachable { why, retry_at } => {
-                format!(", tried again at {}: {why}", format_time(retry_at))
+                format!(", tried again at {}: {why}", format_utc(retry_at))
             }
             AttemptEnd::Abandoned { .. } => ": the function dropped it".into(),
         };

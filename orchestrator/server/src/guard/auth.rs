@@ -1,9 +1,9 @@
-//! Checks event keys and the dashboard token, in constant time.
+//! Checks event keys and the dashboard token, in constant time. Some routes also admit apps.
 //!
 //! Only hashes are kept and compared. The duration of a comparison therefore reveals neither the
 //! content nor the length of a secret, and debug output shows no secret.
 
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
@@ -132,11 +132,32 @@ impl DashboardToken {
     }
 }
 
-/// Requires the dashboard token if one is configured. A browser that opens a page without the token
-/// is redirected to the login page.
+/// The routes with which an app follows and cancels a run whose id it knows.
+const OF_APPS: [(Method, &str); 4] = [
+    (Method::GET, "/v1/events/{id}"),
+    (Method::GET, "/v1/events/{id}/runs"),
+    (Method::GET, "/v1/runs/{id}"),
+    (Method::DELETE, "/v1/runs/{id}"),
+];
+
+/// Returns the `Authorization` header of a request that an app may send.
+fn header_of_app(request: &Request) -> Option<String> {
+    let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    let is_open = OF_APPS.iter().any(|(method, path)| method == request.method() && Some(*path) == route);
+    let sent = request.headers().get(header::AUTHORIZATION).filter(|_| is_open);
+    sent.and_then(|value| value.to_str().ok()).map(str::to_owned)
+}
+
+/// Requires the dashboard token if one is configured, or on some routes the key of an app. A
+/// browser that opens a page without the token is redirected to the login page.
 pub(crate) async fn guard(State(shared): State<SharedServerState>, request: Request, next: Next) -> Response {
     let Some(token) = &shared.token else { return next.run(request).await };
     if token.admits(request.headers()) {
+        return next.run(request).await;
+    }
+    if let (Some(apps), Some(sent)) = (&shared.apps, header_of_app(&request))
+        && apps.is_app(&sent).await
+    {
         return next.run(request).await;
     }
     if request.method() == Method::GET && dashboard::opens_page(request.headers()) {

@@ -3,6 +3,8 @@
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use axum::body::Body;
+use axum::http::{Method, Request};
 use stepladder_core::Timestamp;
 use stepladder_engine::EngineError;
 use stepladder_server::{AppDirectory, AppListing, ServerOptions};
@@ -35,6 +37,10 @@ impl AppDirectory for FakeApps {
             problem: None,
         });
         Ok(())
+    }
+
+    async fn is_app(&self, authorization: &str) -> bool {
+        authorization == "Bearer the-signing-key"
     }
 
     async fn remove(&self, name: &str) -> Result<(), EngineError> {
@@ -105,4 +111,34 @@ async fn a_server_without_apps_has_no_such_page() {
     let world = ServerFixture::new();
     assert_eq!(world.get("/apps").await.status, 404);
     assert!(!world.get("/").await.text.contains(r#"href="/apps""#));
+}
+
+#[tokio::test]
+async fn an_app_follows_and_cancels_runs_with_its_key_and_does_nothing_else() {
+    let options = ServerOptions {
+        event_keys: vec!["an-event-key".into()],
+        dashboard_token: Some("the-token".into()),
+        apps: Some(Arc::new(FakeApps::default())),
+        ..ServerOptions::default()
+    };
+    let world = ServerFixture::with_options(options);
+    let (key, run) = ("Bearer the-signing-key", "/v1/runs/01ARZ3NDEKTSV4RRFFQ69G5FAV");
+    let event = "/v1/events/01ARZ3NDEKTSV4RRFFQ69G5FAV";
+    let status = async |method: Method, path: &str, sent: &str| {
+        let request = Request::builder().method(method).uri(path).header("authorization", sent);
+        world.send_request(request.body(Body::empty()).unwrap()).await.status.as_u16()
+    };
+    let runs = &format!("{event}/runs");
+    for (method, path) in [(Method::GET, event), (Method::GET, runs), (Method::GET, run), (Method::DELETE, run)] {
+        assert_ne!(status(method.clone(), path, key).await, 401, "{method} {path}");
+        for wrong in ["Bearer another", "the-signing-key", ""] {
+            assert_eq!(status(method.clone(), path, wrong).await, 401, "{method} {path} {wrong}");
+        }
+    }
+    let rerun = &format!("{run}/rerun");
+    for (method, path) in
+        [(Method::GET, "/v1/runs"), (Method::POST, rerun), (Method::GET, "/v1/functions"), (Method::GET, "/")]
+    {
+        assert_eq!(status(method.clone(), path, key).await, 401, "{method} {path}");
+    }
 }

@@ -25,10 +25,18 @@ pub(in crate::dashboard) struct Chart {
     pub(in crate::dashboard) bars: Vec<ChartBar>,
     pub(in crate::dashboard) lines: Vec<ChartLine>,
     pub(in crate::dashboard) dots: Vec<ChartDot>,
-    /// The labels of the horizontal axis, each with its position and its CSS class.
-    pub(in crate::dashboard) ticks: Vec<(String, &'static str, String)>,
+    /// The labels of the horizontal axis.
+    pub(in crate::dashboard) ticks: Vec<ChartTick>,
     /// The CSS class and the name of each series.
     pub(in crate::dashboard) legend: Vec<(&'static str, &'static str)>,
+}
+
+/// A label of the horizontal axis: a time in UTC. The script may show another zone.
+pub(in crate::dashboard) struct ChartTick {
+    pub(in crate::dashboard) x: String,
+    pub(in crate::dashboard) class: &'static str,
+    pub(in crate::dashboard) label: String,
+    pub(in crate::dashboard) millis: i64,
 }
 
 /// A bar: the CSS class, the top and the height of each part.
@@ -36,7 +44,9 @@ pub(in crate::dashboard) struct ChartBar {
     pub(in crate::dashboard) x: String,
     pub(in crate::dashboard) width: String,
     pub(in crate::dashboard) parts: Vec<(&'static str, String, String)>,
+    /// The values, after the time of the step.
     pub(in crate::dashboard) title: String,
+    pub(in crate::dashboard) millis: i64,
 }
 
 /// A part of a line, between two steps.
@@ -51,7 +61,9 @@ pub(in crate::dashboard) struct ChartDot {
     pub(in crate::dashboard) class: &'static str,
     pub(in crate::dashboard) x: String,
     pub(in crate::dashboard) y: String,
+    /// The values, after the time of the step.
     pub(in crate::dashboard) title: String,
+    pub(in crate::dashboard) millis: i64,
 }
 
 /// A series of values: the CSS class, the name, and the value of each step.
@@ -148,7 +160,7 @@ impl<P> ChartDraft<'_, P> {
             }
             let x = format_percent((n as f64 + (1.0 - BAR) / 2.0) * step);
             let title = format!("{}: {}", self.time_of(n), named(point, stacked));
-            ChartBar { x, width: format_percent(step * BAR), parts, title }
+            ChartBar { x, width: format_percent(step * BAR), parts, title, millis: self.begin_of(n).as_millis() }
         };
         let mut chart = Chart {
             title,
@@ -172,7 +184,8 @@ impl<P> ChartDraft<'_, P> {
                     chart.lines.push(ChartLine { class, from: (middle(last), from), to: (x.clone(), height.clone()) });
                 }
                 let title = format!("{}: {}", self.time_of(n), named(point, std::slice::from_ref(series)));
-                chart.dots.push(ChartDot { class, x, y: height.clone(), title });
+                let millis = self.begin_of(n).as_millis();
+                chart.dots.push(ChartDot { class, x, y: height.clone(), title, millis });
                 before = Some((n, height));
             }
         }
@@ -193,13 +206,18 @@ impl<P> ChartDraft<'_, P> {
     }
 
     /// Returns the labels of the horizontal axis: at most 7, at the begin of their steps.
-    fn ticks(&self, step: f64) -> Vec<(String, &'static str, String)> {
+    fn ticks(&self, step: f64) -> Vec<ChartTick> {
         let every = self.points.len().div_ceil(7).max(1);
         let label = |n: usize| {
             let text = format_time(self.begin_of(n));
             if self.has_days { text[5..10].to_owned() } else { text[11..16].to_owned() }
         };
-        let at = |n: usize| (format_percent(n as f64 * step), if n == 0 { "start" } else { "middle" }, label(n));
+        let at = |n: usize| ChartTick {
+            x: format_percent(n as f64 * step),
+            class: if n == 0 { "start" } else { "middle" },
+            label: label(n),
+            millis: self.begin_of(n).as_millis(),
+        };
         (0..self.points.len()).step_by(every).map(at).collect()
     }
 }
