@@ -294,5 +294,7 @@ fn a_call_that_breaks_its_connection_ten_times_in_a_row_fails_the_run() {
         let mut world = setup.with_history(history).woken(WakeCause::Again).polled();
         world.on(Input::Unreachable(Unreachable { why: "the connection broke".into(), is_broken: true }));
         assert_eq!(world.facts(), expected, "after {times} times");
+        let counts = matches!(world.write().entries[0].fact, Fact::CallEnded { interrupted: true, .. });
+        assert!(counts, "a call that broke off is counted: {:?}", world.write().entries);
     }
 }
