@@ -143,6 +143,14 @@ pub trait Execution: Send {
         let _ = call;
     }
 
+    /// Reveals outcomes that the last poll has recorded by itself. The function requested the
+    /// attempts that start next after it saw them. The next poll reveals them again. Only an
+    /// executor that [executes steps in polls](Executor::executes_in_poll) and replays the function
+    /// for each attempt needs it: the default does nothing.
+    fn reveal_recorded(&mut self, recorded: Vec<RevealedOutcome>) {
+        let _ = recorded;
+    }
+
     /// Starts these attempts of steps that the function requested in the last poll. The attempts
     /// make progress while [`wait`](Self::wait) is awaited.
     fn run(&mut self, attempts: Vec<Attempt>);

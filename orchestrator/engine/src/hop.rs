@@ -113,6 +113,7 @@ impl Shell<'_> {
                 Effect::Close => self.close(),
                 Effect::Open(opening) => Some(self.open(hop, opening).await),
                 Effect::Poll(revealed) => Some(self.poll(hop, revealed).await),
+                Effect::RevealRecorded(recorded) => self.reveal_recorded(recorded),
                 Effect::Run(attempts) => self.run(attempts),
                 Effect::Stop { step, timeout } => self.stop(&step, timeout),
                 Effect::AwaitAttempts(until) => Some(self.await_attempts(until).await),

@@ -104,6 +104,10 @@ impl Execution for AppExecution {
         self.prepared = call;
     }
 
+    fn reveal_recorded(&mut self, recorded: Vec<RevealedOutcome>) {
+        recorded.iter().for_each(|revealed| self.run.reveal(revealed));
+    }
+
     fn run(&mut self, attempts: Vec<Attempt>) {
         for attempt in attempts {
             let (handle, registration) = AbortHandle::new_pair();

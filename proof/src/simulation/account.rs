@@ -29,6 +29,8 @@ struct ExecutionCounts {
     last_request: u64,
     /// How often each body was started by a request that the engine had given up.
     in_vain: HashMap<BodyId, u32>,
+    /// The runs whose function failed in a call with steps that the app has not reported.
+    unreported: HashSet<RunId>,
     /// The outcome that the latest replay of a handler received from a step.
     observed: HashMap<BodyId, String>,
 }
@@ -121,6 +123,16 @@ impl ExecutionLog {
     pub(crate) fn expected_executions(&self, body: &BodyId) -> u32 {
         let in_vain = self.0.lock().expect("no panic").in_vain.get(body).copied().unwrap_or(0);
         self.executions(body) - in_vain
+    }
+
+    /// Records that a function failed in a call with steps that the app has not reported.
+    pub(crate) fn note_unreported(&self, run: RunId) {
+        self.0.lock().expect("no panic").unreported.insert(run);
+    }
+
+    /// Returns whether a function failed in a call with steps that the app has not reported.
+    pub(crate) fn has_unreported(&self, run: RunId) -> bool {
+        self.0.lock().expect("no panic").unreported.contains(&run)
     }
 
     /// Registers a request to an app. Returns its number.

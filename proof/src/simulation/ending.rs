@@ -230,6 +230,7 @@ impl Simulation {
             let is_same = match (&end.how, &replayed) {
                 (RunOutcome::Completed(output), PollResult::Ended(Ok(again))) => output.get() == again.get(),
                 (RunOutcome::Failed(error), PollResult::Ended(Err(again))) => *error == again.failure,
+                (RunOutcome::Failed(_), PollResult::Wanted(_)) => self.invariants.account().has_unreported(row.run),
                 (RunOutcome::Cancelled(_) | RunOutcome::Skipped(_), _) => true,
                 (RunOutcome::Completed(_) | RunOutcome::Failed(_), _) => false,
             };

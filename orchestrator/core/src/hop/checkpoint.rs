@@ -16,7 +16,7 @@ use crate::hop::keeping::KeepReason;
 use crate::hop::writing::Draft;
 use crate::journal::{Entry, Fact, Failure, Record};
 use crate::report::AttemptReport;
-use crate::state::{ExecutorCall, RunState};
+use crate::state::{ExecutorCall, RevealedOutcome, RunState};
 use crate::{ErrorCode, Json, Spec, StepId, Timestamp};
 
 /// Steps that a call has executed, with their values.
@@ -152,6 +152,17 @@ impl ActiveHop {
     /// Returns whether the journal has outcomes that the open execution has not seen.
     pub(super) fn has_unseen_outcomes(&self) -> bool {
         self.run.outcomes.len() > self.execution.shown
+    }
+
+    /// Returns the outcomes that the last call has recorded. The function has requested its steps
+    /// after them, but the execution does not know them yet. Without them, an attempt would replay
+    /// the function to an earlier point, and not find its step.
+    pub(super) fn recorded_in_call(&self) -> Vec<RevealedOutcome> {
+        if !self.function.executes_in_poll {
+            return Vec::new();
+        }
+        let unseen = self.run.outcomes.get(self.execution.shown..).unwrap_or_default();
+        unseen.iter().filter(|outcome| is_recorded(&self.run, &outcome.step, self.run.calls)).cloned().collect()
     }
 
     /// Returns whether the function may request something else in another call. The steps that the

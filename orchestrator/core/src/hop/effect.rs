@@ -93,6 +93,9 @@ pub enum Effect {
     /// Makes the wake visible again at this time, if the queue supports this. Answer:
     /// [`Input::PutBack`](super::Input::PutBack).
     PutBack(Timestamp),
+    /// Reveals outcomes that the last poll has recorded by itself. The attempts that start next were
+    /// requested after them. This is not a question.
+    RevealRecorded(Vec<RevealedOutcome>),
     /// Executes these attempts. This is not a question: the attempts end while
     /// [`Effect::AwaitAttempts`] waits.
     Run(Vec<Attempt>),
@@ -122,7 +125,12 @@ impl Effect {
     /// Returns whether this effect is a question, which an input answers.
     pub fn is_question(&self) -> bool {
         match self {
-            Self::Run(_) | Self::Stop { .. } | Self::Close | Self::Defer { .. } | Self::Log(_) => false,
+            Self::RevealRecorded(_)
+            | Self::Run(_)
+            | Self::Stop { .. }
+            | Self::Close
+            | Self::Defer { .. }
+            | Self::Log(_) => false,
             Self::Load
             | Self::CreateTick { .. }
             | Self::Write(_)

@@ -267,6 +267,10 @@ impl ActiveHop {
             let step = ready.step.clone();
             self.execution.bodies.insert(step, Box::new(Body { ready, began: now, expires, is_stopped: false }));
         }
+        let recorded = self.recorded_in_call();
+        if !recorded.is_empty() {
+            turn.emit(Effect::RevealRecorded(recorded));
+        }
         turn.emit(Effect::Run(attempts));
     }
 }

@@ -125,6 +125,30 @@ fn a_recorded_step_in_the_answer_is_not_written_again_and_the_next_call_gets_it(
     assert_eq!(memo.iter().map(|outcome| &*outcome.step).collect::<Vec<_>>(), ["a"]);
 }
 
+/// Returns the steps with outcomes that were revealed before the last attempts started.
+fn revealed_before_start(world: &HopFixture) -> Vec<&str> {
+    let start = world.effects.iter().position(|effect| matches!(effect, Effect::Run(_))).expect("attempts started");
+    let revealed = world.effects[..start].iter().filter_map(|effect| match effect {
+        Effect::RevealRecorded(outcomes) => Some(outcomes),
+        _ => None,
+    });
+    revealed.flatten().map(|outcome| &*outcome.step).collect()
+}
+
+#[test]
+fn rule_36_steps_after_recorded_ones_start_with_the_recorded_outcomes() {
+    let deadline = Some(START + seconds(900));
+    let setup = HopSetup { executes_in_poll: true, deadline, ..HopSetup::new() };
+    let mut world = setup.loaded();
+    world.answer_until(|effect| matches!(effect, Effect::Poll(_)));
+    let record = append(&mut world, &checkpoint(1, &["a"]));
+    // the app has recorded `a`, and requests two steps after it
+    world.on(answer(wanted(vec![body("b"), body("c")]), Vec::new())).on(Input::Entries(vec![record]));
+    world.written();
+    assert_eq!(revealed_before_start(&world), ["a"], "the app would not find the steps without them");
+    assert_eq!(world.state().calls, 1);
+}
+
 #[test]
 fn a_wait_after_recorded_steps_is_registered_without_another_call() {
     let mut world = calling();

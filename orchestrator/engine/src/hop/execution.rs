@@ -99,6 +99,11 @@ impl Shell<'_> {
         }
     }
 
+    pub(super) fn reveal_recorded(&mut self, recorded: Vec<RevealedOutcome>) -> Option<Input> {
+        self.execution.as_mut()?.execution.reveal_recorded(recorded);
+        None
+    }
+
     pub(super) fn run(&mut self, attempts: Vec<Attempt>) -> Option<Input> {
         let open = self.execution.as_mut()?;
         let mut started = Vec::with_capacity(attempts.len());

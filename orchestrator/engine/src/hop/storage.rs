@@ -126,6 +126,7 @@ impl Storage<'_> {
             | Effect::Open(_)
             | Effect::Poll(_)
             | Effect::AwaitAttempts(_)
+            | Effect::RevealRecorded(_)
             | Effect::Run(_)
             | Effect::Stop { .. }
             | Effect::Close

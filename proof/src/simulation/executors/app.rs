@@ -81,7 +81,7 @@ struct AppExecution {
 #[async_trait]
 impl Execution for AppExecution {
     async fn poll(&mut self, memo: Vec<RevealedOutcome>) -> Result<Polled, Unreachable> {
-        self.app.memo.extend(memo);
+        self.app.pass(memo);
         let executes = self.app.run.attempt == 1 && !self.prepared.has_open_bodies && self.executing.is_empty();
         let (shared, call) = (self.app.shared.clone(), self.prepared.number);
         let request = AppRequest {
@@ -114,6 +114,10 @@ impl Execution for AppExecution {
 
     fn prepare_call(&mut self, call: PreparedCall) {
         self.prepared = call;
+    }
+
+    fn reveal_recorded(&mut self, recorded: Vec<RevealedOutcome>) {
+        self.app.pass(recorded);
     }
 
     fn run(&mut self, attempts: Vec<Attempt>) {

@@ -168,6 +168,10 @@ impl Execution for UnreliableExecution {
         self.inner.prepare_call(call);
     }
 
+    fn reveal_recorded(&mut self, recorded: Vec<RevealedOutcome>) {
+        self.inner.reveal_recorded(recorded);
+    }
+
     fn run(&mut self, attempts: Vec<Attempt>) {
         attempts.iter().for_each(|attempt| self.check(attempt));
         let (reached, failed): (Vec<_>, Vec<_>) = attempts.into_iter().partition(|_| self.shared.reach().is_ok());

@@ -30,6 +30,15 @@ pub(super) struct SimulatedApp {
 }
 
 impl SimulatedApp {
+    /// Adds outcomes to those that requests pass, unless they are already among them.
+    pub(super) fn pass(&mut self, outcomes: Vec<RevealedOutcome>) {
+        for outcome in outcomes {
+            if self.memo.iter().all(|passed| passed.step != outcome.step) {
+                self.memo.push(outcome);
+            }
+        }
+    }
+
     /// Replays the function.
     async fn replay(&self) -> (Box<dyn Execution>, PollResult) {
         let opened = self.functions.open(self.run.clone(), Timestamp::MAX).await;
@@ -61,7 +70,8 @@ impl SimulatedApp {
                 }
                 let is_returned = matches!(result, PollResult::Ended(Ok(_))) && unsaved.is_empty() && dice.one_in(2);
                 // An error of the function comes without the steps.
-                if matches!(result, PollResult::Ended(Err(_))) {
+                if matches!(result, PollResult::Ended(Err(_))) && !unsaved.is_empty() {
+                    self.shared.account.note_unreported(self.run.run);
                     unsaved.clear();
                 }
                 return Polled { executed: unsaved, has_checkpoints: executes && !is_returned, ..result.into() };
