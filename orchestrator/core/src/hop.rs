@@ -39,7 +39,7 @@
 //! | `Ending` | `Done`, `Holders`, `Tickets` | called runs are cancelled, the failure handler starts, the end is announced, slots are released; the last write contains the row, the caller's wake (rule 19) and the acknowledgement (rule 28) |
 //! | `Replaying` | `Entries` | a call was enqueued: the run is left, or decided again if another hop has written (rule 21) |
 //! | `Replaying` | a call is left to another hop, or waits for a slot | `Running` while attempts execute, which go on; otherwise the hop ends |
-//! | `Replaying` | another hop's call is live | a copy of the wake comes after the call's lease (rule 10) |
+//! | `Replaying` | another hop's call is live | a copy of the wake comes after the call's lease (rule 10), and that of a step's wake earlier |
 //! | `Replaying` | the call of a dead worker, in a redelivered wake | `Writing` a new wake and the acknowledgement: the journal counts the interruption, not the queue (rule 14) |
 //! | `Replaying` | `Slots`, `Done` | an executor that executes while it is polled: the call's slots, then `Writing` its start with the outcomes of the call before; the poll follows the write |
 //! | `Replaying` | `Polled(executed)` | `Writing` the end of the call, with the start and the outcome of each executed step in the same record |

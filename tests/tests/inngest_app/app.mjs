@@ -48,7 +48,8 @@ const parallel = inngest.createFunction(
         count(runId, name);
         return value;
       });
-    const [a, b, none] = await Promise.all([body("a", 1), body("b", 2), step.sleep("pause", "50ms")]);
+    const first = await body("first", 1);
+    const [a, b, none] = await Promise.all([body("a", first), body("b", 2), step.sleep("pause", "50ms")]);
     const sum = await body("sum", a + b);
     return { sum, none: none ?? null };
   },

@@ -66,7 +66,7 @@ async fn steps_sleeps_and_parallel_steps_execute_once(package: Package) {
 
     let run = ended(&server, "test/parallel", json!({})).await;
     assert_eq!(output(&run), &json!({"sum": 3, "none": null}));
-    assert_eq!(app.counts(&run, &["a", "b", "sum"]).await, [1, 1, 1]);
+    assert_eq!(app.counts(&run, &["first", "a", "b", "sum"]).await, [1, 1, 1, 1]);
 
     let run = ended(&server, "test/repeated", json!({})).await;
     assert_eq!(output(&run), &json!([1, 2, 3, 4]));

@@ -20,6 +20,9 @@ use crate::limits::INTERRUPTIONS;
 use crate::state::{ExecutorCall, StepState};
 use crate::{ErrorCode, OwnStep, RunOrStep, StepId, Timestamp, WakeCause};
 
+/// The least time after which the wake of a step looks again whether a call has ended.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+
 /// What the hop is waiting for before a call starts.
 #[derive(Clone, Debug)]
 pub(super) enum BeforeCall {
@@ -69,13 +72,18 @@ impl ActiveHop {
     }
 
     /// Leaves a run if another hop is calling its executor. A copy of the wake is due after the
-    /// lease of that call (rule 10).
+    /// lease of that call (rule 10). The hop that ends the call sees everything that the other
+    /// causes stand for. But a step with a wake of its own starts only with that wake, so its copy
+    /// comes back as soon as the call has taken twice as long as it has by now.
     pub(super) fn leave_call(&mut self, lease_until: Timestamp, mut draft: Draft, turn: &mut Turn<'_>) -> ActivePhase {
         if !self.execution.bodies.is_empty() {
             return self.leave_or_await(draft, turn);
         }
         let longest = turn.now() + self.invocation.worker.max_delay;
-        let due = (lease_until + Duration::from_millis(1)).min(longest);
+        let mut due = (lease_until + Duration::from_millis(1)).min(longest);
+        if let (Some(_), Some(call)) = (self.cause().step(), &self.run.call) {
+            due = due.min(turn.now() + turn.now().since(call.began).max(LOOK_AGAIN));
+        }
         let cause = self.cause().clone().replaced_unless_needed(WakeCause::Lease);
         draft.before.push(EarlyWrite::Wake { wake: self.wake(cause), due });
         self.leave_or_await(draft, turn)

@@ -73,6 +73,22 @@ fn rule_10_a_hop_that_meets_a_live_call_does_not_call_and_leaves_one_copy_of_its
 }
 
 #[test]
+fn the_wake_of_a_step_that_meets_a_live_call_comes_back_long_before_its_lease_ends() {
+    let history = vec![
+        Fact::StepsWoken { steps: vec!["a".into()], together: false },
+        call_started(1, START + seconds(300), "w2"),
+    ];
+    let cause = WakeCause::Step("a".into());
+    let mut world = HopSetup { now: START + seconds(8), ..setup() }.with_history(history).woken(cause).loaded();
+    let waited = world.now.since(START);
+    world.answer_until(|effect| matches!(effect, Effect::Write(_)));
+    let wakes = later_wakes(world.write());
+    assert_eq!(wakes.len(), 1);
+    assert!(wakes[0].1 <= world.now + waited, "the end of the call sends no wake for the step: {wakes:?}");
+    assert!(wakes[0].1 >= world.now + waited / 2, "a long call is not asked again and again: {wakes:?}");
+}
+
+#[test]
 fn the_end_of_a_due_sleep_is_passed_with_the_next_call() {
     let nap = |step: &str, until| Fact::SleepStarted { step: step.into(), until };
     let naps = vec![nap("later", START + seconds(600)), nap("b", START + seconds(1)), nap("a", START + seconds(1))];
