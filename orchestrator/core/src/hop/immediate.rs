@@ -81,12 +81,18 @@ impl ActiveHop {
         }
         let longest = turn.now() + self.invocation.worker.max_delay;
         let mut due = (lease_until + Duration::from_millis(1)).min(longest);
-        if let (Some(_), Some(call)) = (self.cause().step(), &self.run.call) {
+        if let Some(call) = self.run.call.as_ref().filter(|_| self.wake_starts_step(turn.now())) {
             due = due.min(turn.now() + turn.now().since(call.began).max(LOOK_AGAIN));
         }
         let cause = self.cause().clone().replaced_unless_needed(WakeCause::Lease);
         draft.before.push(EarlyWrite::Wake { wake: self.wake(cause), due });
         self.leave_or_await(draft, turn)
+    }
+
+    /// Returns whether the wake is for a step that may start now.
+    fn wake_starts_step(&self, now: Timestamp) -> bool {
+        let Some(step) = self.cause().step().and_then(|step| self.run.steps.get(step)) else { return false };
+        matches!(step.state, StepState::Wanted) || step.is_retry_due(now)
     }
 
     /// Leaves a run that this hop does not call now. Attempts that execute here go on.
