@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use stepladder_core::journal::{Entry, Fact, Failure};
+use stepladder_core::journal::{Entry, Fact, Failure, Outcome};
 use stepladder_core::signal::CallbackToken;
 use stepladder_core::state::{StepState, WaitTarget};
 use stepladder_core::{RunId, StepId, StepKind, Timestamp, json};

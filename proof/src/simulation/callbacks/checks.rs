@@ -7,7 +7,14 @@ impl Posted {
     fn recorded(entry: &Entry) -> Option<Self> {
         match &entry.fact {
             Fact::SignalReceived { data, .. } => data.get().parse().ok().map(Self::Data),
-            Fact::SignalFailed { error, .. } => error.message.strip_prefix("failure ")?.parse().ok().map(Self::Failure),
+            Fact::SignalFailed { error, .. }
+            | Fact::StepCarriedOver { kind: StepKind::Signal, outcome: Outcome::Failed(error), .. } => {
+                error.message.strip_prefix("failure ")?.parse().ok().map(Self::Failure)
+            }
+            Fact::StepCarriedOver { kind: StepKind::Signal, outcome: Outcome::Value(value), .. } => {
+                let data: BTreeMap<String, u64> = serde_json::from_str(value.get()).ok()?;
+                data.get("data").copied().map(Self::Data)
+            }
             _ => None,
         }
     }
