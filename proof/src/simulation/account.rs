@@ -152,8 +152,11 @@ impl ExecutionLog {
     }
 
     /// Records that the engine expects nothing more of an attempt.
-    pub(crate) fn give_up_attempt(&self, run: RunId, step: &StepId) {
-        let is_of = |target: &RequestTarget| matches!(target, RequestTarget::Attempt(of, _) if of == step);
+    pub(crate) fn give_up_attempt(&self, run: RunId, step: &StepId, attempt: Option<u32>) {
+        let is_of = |target: &RequestTarget| match target {
+            RequestTarget::Attempt(of, number) => of == step && attempt.is_none_or(|attempt| attempt == *number),
+            RequestTarget::Call(_) => false,
+        };
         for request in self.0.lock().expect("no panic").requests.values_mut() {
             if request.run == run && is_of(&request.target) {
                 request.expires = Timestamp::from_millis(0);

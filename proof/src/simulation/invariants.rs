@@ -182,6 +182,7 @@ impl InvariantChecks {
             }
             match &entry.fact {
                 Fact::CallStarted { .. } => calls += 1,
+                Fact::StepAbandoned { step, attempt, .. } => self.account.give_up_attempt(run, step, Some(*attempt)),
                 Fact::StepSucceeded { step, .. } | Fact::StepFailed { step, retry_at: None, .. } => {
                     let body = (run, step.clone());
                     let executions = self.account.expected_executions(&body);

@@ -33,6 +33,14 @@ impl ActiveHop {
         self.keep_outcomes(Draft { before, entries, after, ..Draft::default() }, reason, turn)
     }
 
+    /// Returns whether an entry is kept after a conflict: the outcome of a body, or the failure of
+    /// a call. A call would not fail again in the same way, and a step that was abandoned with the
+    /// failure starts again only after it.
+    fn is_kept(&self, entry: &Entry) -> bool {
+        let is_failed_call = self.function.executes_in_poll && matches!(entry.fact, Fact::HandlerFailed { .. });
+        is_outcome(entry) || is_failed_call
+    }
+
     /// Returns the wakes of the retries in these entries (rule 11).
     pub(super) fn retry_wakes(&self, entries: &[Entry], now: Timestamp) -> Vec<EarlyWrite> {
         let wake = |entry: &Entry| match &entry.fact {
@@ -40,6 +48,9 @@ impl ActiveHop {
                 let is_woken = self.run.steps.get(step).is_some_and(|step| step.woken);
                 let cause = if is_woken { WakeCause::Step(step.clone()) } else { WakeCause::Due };
                 Some(self.wake_at(cause, *due, now))
+            }
+            Fact::HandlerFailed { retry_at, .. } if self.is_kept(entry) => {
+                Some(self.wake_at(WakeCause::Due, *retry_at, now))
             }
             _ => None,
         };
@@ -49,7 +60,7 @@ impl ActiveHop {
     /// Writes only the outcomes of a draft, with the wakes of their retries.
     pub(super) fn keep_outcomes(&mut self, mut draft: Draft, reason: KeepReason, turn: &mut Turn<'_>) -> ActivePhase {
         let all = draft.entries.clone();
-        draft.entries.retain(|entry| is_outcome(entry) || is_executed(entry, &all));
+        draft.entries.retain(|entry| self.is_kept(entry) || is_executed(entry, &all));
         draft.entries = self.admitted(draft.entries);
         if draft.entries.is_empty() {
             draft.before.clear();

@@ -2,8 +2,8 @@
 //! whatever happens to the call.
 
 use stepladder_core::WakeCause;
-use stepladder_core::hop::{Effect, Input, SlotAnswer};
-use stepladder_core::journal::Fact;
+use stepladder_core::hop::{AdvisedFailure, Effect, Input, PollResult, SlotAnswer};
+use stepladder_core::journal::{Fact, Failure};
 
 use crate::world::{HopFixture, HopSetup, body, later_wakes, seconds, unreachable};
 
@@ -57,6 +57,21 @@ fn rule_14_attempts_go_on_if_a_call_of_a_dead_worker_is_left_to_a_new_wake() {
     world.written();
     assert_eq!(causes(&world), [WakeCause::Lease]);
     assert_c_goes_on(&mut world);
+}
+
+#[test]
+fn rule_4_the_failure_of_a_call_is_written_although_another_hop_was_faster() {
+    let mut world = executing(&setup());
+    world.succeed(&["b"]).written();
+    world.answer_until(|effect| matches!(effect, Effect::Poll(_)));
+    let failure = AdvisedFailure { failure: Failure::new("no"), retry: Default::default() };
+    world.on(Input::Polled(Box::new(PollResult::Ended(Err(failure)).into())));
+    world.answer_until(|effect| matches!(effect, Effect::Write(_)));
+    let failed = ["CallEnded", "StepAbandoned", "HandlerFailed"];
+    assert_eq!(world.facts(), failed);
+    world.overtaken_by(vec![Fact::LogWritten { attempt: 1, lines: Vec::new() }]);
+    assert_eq!(world.facts(), failed, "`c` would never start again without the failure");
+    assert_eq!(later_wakes(world.write()).len(), 1, "rule 11");
 }
 
 #[test]

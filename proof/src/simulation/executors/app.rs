@@ -100,7 +100,7 @@ impl Execution for AppExecution {
                 for (step, attempt) in &self.executing {
                     attempt.abort();
                     // The app does not notice this.
-                    self.app.shared.account.give_up_attempt(self.app.run.run, step);
+                    self.app.shared.account.give_up_attempt(self.app.run.run, step, None);
                 }
                 let dropped = self.executing.drain().map(|(step, _)| (step, AttemptReport::default())).collect();
                 Polled { dropped, result: PollResult::Ended(result), ..polled }
