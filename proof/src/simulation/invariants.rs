@@ -268,7 +268,8 @@ impl InvariantChecks {
         let free = slots.saturating_sub(alive);
         for HeldSlot { holder, .. } in held.iter().filter(|new| before.iter().all(|old| old.holder != new.holder)) {
             let own = places.iter().position(|ticket| holder.may_use(ticket));
-            // With a slow clock, the ticket of a request may be earlier than another one of its run.
+            // With a slow clock, the ticket of a request may be earlier than another one of its
+            // run.
             let requested = self.ticket_of_request(holder);
             let requested = requested.map(|ticket| places.iter().filter(|place| **place < ticket).count());
             let ahead = own.into_iter().chain(requested).min().unwrap_or(places.len());

@@ -93,8 +93,8 @@ pub enum Effect {
     /// Makes the wake visible again at this time, if the queue supports this. Answer:
     /// [`Input::PutBack`](super::Input::PutBack).
     PutBack(Timestamp),
-    /// Reveals outcomes that the last poll has recorded by itself. The attempts that start next were
-    /// requested after them. This is not a question.
+    /// Reveals outcomes that the last poll has recorded by itself. The attempts that start next
+    /// were requested after them. This is not a question.
     RevealRecorded(Vec<RevealedOutcome>),
     /// Executes these attempts. This is not a question: the attempts end while
     /// [`Effect::AwaitAttempts`] waits.
