@@ -76,7 +76,7 @@ async fn start_app(server: &ServerProcess, variables: &[(&str, &str)]) -> App {
 }
 
 /// Returns the run that an address of a response names.
-fn run_of(location: &str) -> &str {
+pub(crate) fn run_of(location: &str) -> &str {
     location.split("/runs/").nth(1).and_then(|rest| rest.split('/').next()).expect("a run")
 }
 

@@ -1,6 +1,7 @@
 //! An app on AWS: the roles on Lambda register it and execute its functions, with a table on
 //! DynamoDB and queues on SQS.
 
+mod endpoint;
 mod function;
 mod table;
 pub(crate) mod world;
