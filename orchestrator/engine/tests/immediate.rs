@@ -3,11 +3,12 @@
 mod support;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use stepladder_core::decide::{Operation, Want};
+use stepladder_core::hop::Checkpoint;
 use stepladder_core::journal::Fact;
 use stepladder_core::spec::{Concurrency, Trigger};
 use stepladder_core::state::RevealedOutcome;
@@ -154,6 +155,33 @@ async fn rule_36_a_server_that_restarts_alone_waits_for_what_its_app_may_still_e
     assert_eq!(executor.executed.load(Ordering::Relaxed), 0, "the call of the dead process may go on");
     world.settle(&next).await;
     assert_eq!(world.status(&next, event).await, Status::Completed);
+}
+
+#[tokio::test]
+async fn rule_36_a_checkpoint_is_acknowledged_only_after_its_write() {
+    let executor = Immediate { gate: Some(Arc::new(Notify::new())), ..Immediate::default() };
+    let mut world = EngineFixture::new(vec![executor.function(Vec::new())]);
+    let is_full = Arc::new(AtomicBool::new(false));
+    let disk = support::slow::on_disk(world.memory.clone(), is_full.clone());
+    let engine = world.engine_on(disk);
+    let event = world.send_event(&engine).await;
+    let hop = support::spawn_hop(&world, &engine);
+    while executor.calls.load(Ordering::Relaxed) == 0 {
+        tokio::task::yield_now().await;
+    }
+    let run = world.runs(&engine, event).await[0].summary.run;
+    let checkpoint = Checkpoint { call: 1, steps: vec![("x".into(), json::null())] };
+    is_full.store(true, Ordering::Relaxed);
+    assert!(engine.checkpoint(run, &checkpoint).await.is_err(), "its write fails");
+    is_full.store(false, Ordering::Relaxed);
+    // an app repeats a checkpoint without an acknowledgement
+    for _ in 0..2 {
+        engine.checkpoint(run, &checkpoint).await.expect("recorded");
+    }
+    let journal = world.journal(&engine, run).await;
+    let recorded = support::count_facts(&journal, |fact| matches!(fact, Fact::StepSucceeded { .. }));
+    assert_eq!(recorded, 1, "{journal:#?}");
+    hop.abort();
 }
 
 /// Lists two steps, and executes each as an attempt of its own.
