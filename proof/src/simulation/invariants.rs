@@ -231,17 +231,19 @@ impl InvariantChecks {
                         of_requests.extend(requests.iter().any(is_its).then_some(lease_until));
                     }
                     Fact::CallStarted { call, lease_until, .. } => {
-                        of_calls.push(lease_until);
+                        of_calls.push((call, lease_until));
                         let is_its = |of: &RequestTarget| matches!(of, RequestTarget::Call(n) if *n == call);
                         of_requests.extend(requests.iter().any(is_its).then_some(lease_until));
                     }
+                    // Its own worker has ended it, so it executes nothing.
+                    Fact::CallEnded { call, interrupted: false } => of_calls.retain(|(open, _)| *open != call),
                     _ => {}
                 }
             }
             if !requests.is_empty() {
                 leases = of_requests;
             } else if !of_calls.is_empty() {
-                leases = of_calls;
+                leases = of_calls.into_iter().map(|(_, lease_until)| lease_until).collect();
             }
             // Only the latest attempt or call may still have a live lease.
             leases.pop();
