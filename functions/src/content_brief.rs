@@ -146,26 +146,27 @@ async fn write_brief(ctx: Context, event: Event<BriefRequested>, services: Servi
     ctx.step("open-brief", || open(&services, request))
         .retries(5)
         .undo(async move |()| {
-            undo_services.supabase()?.update_by_id("content_briefs", &id, &json!({ "status": "failed" })).await
+            undo_services.supabase().await?.update_by_id("content_briefs", &id, &json!({ "status": "failed" })).await
         })
         .await?;
 
     let plan: ResearchPlan =
-        ctx.step("plan-research", async || services.openai()?.answer(plan_question(request)).await).await?;
+        ctx.step("plan-research", async || services.openai().await?.answer(plan_question(request)).await).await?;
     let questions = distinct_entries(plan.questions, LINE_CHARS, QUESTIONS);
 
     let research = async |question: String| {
-        let finding: ResearchFinding = services.openai()?.answer(finding_question(request, &question)).await?;
+        let finding: ResearchFinding = services.openai().await?.answer(finding_question(request, &question)).await?;
         Ok(ResearchFinding { question, answer: clean_text(&finding.answer, TEXT_CHARS) })
     };
     let research: Vec<ResearchFinding> = ctx.map("research", questions, research).limit(MAX_PARALLEL).await?;
 
-    let outline: Outline =
-        ctx.step("outline", async || services.openai()?.answer(outline_question(request, &research)).await).await?;
+    let outline: Outline = ctx
+        .step("outline", async || services.openai().await?.answer(outline_question(request, &research)).await)
+        .await?;
     let outline = outline.tidied();
 
     let written: Draft = ctx
-        .step("draft", async || services.openai()?.answer(draft_question(request, &research, &outline)).await)
+        .step("draft", async || services.openai().await?.answer(draft_question(request, &research, &outline)).await)
         .await?;
 
     let Outline { title, headings } = outline;
@@ -174,7 +175,7 @@ async fn write_brief(ctx: Context, event: Event<BriefRequested>, services: Servi
     let save = |step, status| {
         let (services, brief, id) = (&services, &brief, &request.brief_id);
         let body = async move || {
-            services.supabase()?.update_by_id("content_briefs", id, &WrittenBriefRow { brief, status }).await
+            services.supabase().await?.update_by_id("content_briefs", id, &WrittenBriefRow { brief, status }).await
         };
         ctx.step(step, body).retries(5).timeout(Duration::from_secs(30))
     };
@@ -211,5 +212,5 @@ async fn open(services: &Services, request: &BriefRequested) -> Result<()> {
         audience: request.audience.as_deref(),
         status: "writing",
     };
-    services.supabase()?.upsert("content_briefs", "id", &[row]).await
+    services.supabase().await?.upsert("content_briefs", "id", &[row]).await
 }

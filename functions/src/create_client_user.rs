@@ -89,10 +89,10 @@ async fn create_client_user(ctx: Context, event: Event<UserRequested>, services:
                 client_id: &request.client_id,
                 made_by: &run,
             };
-            services.auth()?.create(new).await
+            services.auth().await?.create(new).await
         })
         .undo(async move |user: User| match user.is_new {
-            true => undo_services.auth()?.delete(&user.id).await,
+            true => undo_services.auth().await?.delete(&user.id).await,
             false => Ok(()),
         })
         .await?;
@@ -100,7 +100,7 @@ async fn create_client_user(ctx: Context, event: Event<UserRequested>, services:
     ctx.step("link-profile", async || {
         let (id, full_name) = (user.id.as_str(), request.full_name.as_deref());
         let row = ProfileRow { id, client_id: &request.client_id, email: &email, full_name };
-        services.supabase()?.upsert("profiles", "id", &[row]).await
+        services.supabase().await?.upsert("profiles", "id", &[row]).await
     })
     .await?;
 

@@ -79,7 +79,7 @@ async fn enhance_client(
     ])?;
 
     let raw: BusinessIntelligence = ctx
-        .step("call-openai", || async { services.openai()?.answer(question(client)).await })
+        .step("call-openai", || async { services.openai().await?.answer(question(client)).await })
         .timeout(Duration::from_secs(90))
         .await?;
 
@@ -87,7 +87,7 @@ async fn enhance_client(
 
     // the answer is paid for by now, so storing it gets more retries than asking the AI
     ctx.step("update-client", || async {
-        services.supabase()?.update_by_id("clients", &client.client_id, &enhanced.profile).await
+        services.supabase().await?.update_by_id("clients", &client.client_id, &enhanced.profile).await
     })
     .retries(5)
     .timeout(Duration::from_secs(30))
@@ -99,7 +99,7 @@ async fn enhance_client(
             .iter()
             .map(|competitor| CompetitorRow { client_id: &client.client_id, competitor })
             .collect();
-        services.supabase()?.upsert("competitors", "client_id,domain", &rows).await
+        services.supabase().await?.upsert("competitors", "client_id,domain", &rows).await
     })
     .retries(5)
     .timeout(Duration::from_secs(30))

@@ -133,14 +133,14 @@ async fn generate_queries(ctx: Context, event: Event<QueriesRequested>, services
         ("clientDomain", &client.client_domain),
     ])?;
 
-    let ask = async |intent| services.openai()?.answer::<QuerySuggestions>(intent_question(client, intent)).await;
+    let ask = async |intent| services.openai().await?.answer::<QuerySuggestions>(intent_question(client, intent)).await;
     let suggestions = ctx.map("ask-openai", SearchIntent::ALL, ask).timeout(Duration::from_secs(90)).await?;
 
     let queries = ctx.step("process-data", async || Ok(merge_suggestions(suggestions))).await?;
 
     ctx.step("upsert-queries", async || {
         let rows: Vec<_> = queries.iter().map(|query| QueryRow { client_id: &client.client_id, query }).collect();
-        services.supabase()?.upsert("queries", "client_id,query", &rows).await
+        services.supabase().await?.upsert("queries", "client_id,query", &rows).await
     })
     .retries(5)
     .timeout(Duration::from_secs(30))

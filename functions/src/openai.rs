@@ -55,17 +55,15 @@ pub struct Question {
 }
 
 impl OpenAi {
-    /// Creates a client with the settings in `OPENAI_API_KEY`, `OPENAI_BASE_URL` and
-    /// `OPENAI_MODEL`. The last two have defaults.
+    /// Creates a client with this key, and the settings in `OPENAI_BASE_URL` and `OPENAI_MODEL`,
+    /// which have defaults.
     ///
     /// # Errors
-    /// Returns a terminal error with the variable's name if the key is missing or a variable is
-    /// invalid.
-    pub fn from_environment() -> Result<Self> {
-        let key = stepladder::env("OPENAI_API_KEY")?;
+    /// Returns a terminal error with the variable's name if the key or a variable is invalid.
+    pub fn with_key(key: &str) -> Result<Self> {
         let base = optional_variable("OPENAI_BASE_URL").unwrap_or_else(|| DEFAULT_BASE_URL.to_owned());
         let model = optional_variable("OPENAI_MODEL").unwrap_or_else(|| DEFAULT_MODEL.to_owned());
-        Self::new(&key, &base, &model)
+        Self::new(key, &base, &model)
     }
 
     /// Creates a client for the server at `base`, which must include `/v1`.

@@ -25,20 +25,20 @@ const MIN_MASKED_CHARS: usize = 8;
 pub struct Secret(String);
 
 impl Secret {
-    /// Creates a key from the value of the variable `name`. White space around the value is
+    /// Creates a key from the value of the secret `name`. White space around the value is
     /// removed, because values from files often end with a line break.
     ///
     /// # Errors
-    /// Returns a terminal error with the variable's name if the key is empty or contains a
+    /// Returns a terminal error with the secret's name if the key is empty or contains a
     /// character that is not allowed in an HTTP header.
     pub fn new(name: &str, text: &str) -> Result<Self> {
         let text = text.trim();
         if text.is_empty() {
-            return Err(Error::terminal(format!("the environment variable {name} is empty; set it")));
+            return Err(Error::terminal(format!("the secret {name} is empty; set it")));
         }
         if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(Error::terminal(format!(
-                "the environment variable {name} holds a character that cannot be sent in a header; copy the key again"
+                "the secret {name} holds a character that cannot be sent in a header; copy the key again"
             )));
         }
         Ok(Self(text.to_owned()))

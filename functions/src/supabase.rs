@@ -24,12 +24,13 @@ pub struct Supabase {
 }
 
 impl Supabase {
-    /// Creates a client with the settings in `SUPABASE_URL` and `SUPABASE_SERVICE_ROLE_KEY`.
+    /// Creates a client with this key for the project at `SUPABASE_URL`.
     ///
     /// # Errors
-    /// Returns a terminal error with the variable's name if a variable is missing or invalid.
-    pub fn from_environment() -> Result<Self> {
-        Self::new(&stepladder::env("SUPABASE_URL")?, &stepladder::env("SUPABASE_SERVICE_ROLE_KEY")?)
+    /// Returns a terminal error with the variable's name if the variable is missing or invalid, or
+    /// the key is invalid.
+    pub fn with_key(key: &str) -> Result<Self> {
+        Self::new(&stepladder::env("SUPABASE_URL")?, key)
     }
 
     /// Creates a client for the project at `url`. The URL of its tables is `{url}/rest/v1`.

@@ -26,7 +26,7 @@ async fn a_missing_variable_fails_its_step_at_once_and_names_it() {
     let mut app = TestApp::new().function(function()).mock("call-openai", BusinessIntelligence::default());
     let run = app.send(&event).await.remove(0);
     assert_eq!((run.status(), run.attempts("update-client")), (Status::Failed, 1));
-    assert!(format!("{:?}", run.error()).contains("SUPABASE_URL"), "{:?}", run.error());
+    assert!(format!("{:?}", run.error()).contains("SUPABASE_SERVICE_ROLE_KEY"), "{:?}", run.error());
 
     // a run succeeds if its steps need neither variable
     let run = TestApp::new().function(hello_world::function()).send(&HelloEvent::default()).await.remove(0);

@@ -41,9 +41,28 @@ def check_signing_keys(template):
         for action in ("secretsmanager:GetSecretValue", "ssm:GetParameter", "lambda:InvokeFunction"):
             rule((f'"{action}"' in allowed) == needs, f"{role}: {'lacks' if needs else 'does not need'} {action}")
     for where, statement in statements(template):
-        if "secretsmanager:GetSecretValue" in as_list(statement["Action"]):
+        if "secretsmanager:GetSecretValue" in as_list(statement["Action"]) and statement["Sid"] != "ReadSecrets":
             rule(json.dumps(statement["Resource"]).count("secret:${SigningKeysSecretName}-??????") == 1,
                  f"{where}: reads other secrets than the signing keys")
+
+
+def check_secrets_of_functions(template):
+    """The workers, and no other role, read the secrets of functions while they run. Their
+    environment has only the places."""
+    for name, function in of_type(template, "AWS::Serverless::Function").items():
+        properties = function["Properties"]
+        variables = properties["Environment"]["Variables"]
+        is_worker = variables["STEPLADDER_ROLE"] == "worker"
+        expected = {"Ref": "Secrets"} if is_worker else None
+        rule(variables.get("STEPLADDER_SECRETS") == expected, f"{name}: {'does not know' if is_worker else 'knows'} the secrets of functions")
+        rule(not is_worker or "resolve:" not in json.dumps(variables), f"{name}: has a secret in its environment")
+        role = properties["Role"]["Fn::GetAtt"].split(".")[0]
+        reads = [s for where, s in statements(template) if where == f"{role}, ReadSecrets"]
+        rule(bool(reads) == is_worker, f"{role}: {'lacks' if is_worker else 'does not need'} the secrets of functions")
+        for statement in reads:
+            rule(statement["Resource"] == {"Ref": "SecretArns"}, f"{role}: reads other secrets than those of SecretArns")
+    for name, parameter in template["Parameters"].items():
+        rule(not re.search(r"openai|supabase", f"{name} {json.dumps(parameter)}", re.I), f"{name}: is for one project's functions only")
 
 
 def check_reasons(path):

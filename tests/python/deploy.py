@@ -2,12 +2,14 @@
 
 The template is that of this repository, or of the project in the folder PROJECT (a variable).
 The functions' code is the program BOOTSTRAP, which is not built here. FOLDER is an empty folder for
-temporary files. If PARAMETER names a secret, VALUE is the content of the secret. The environment
+temporary files. If PARAMETER names a secret, VALUE is the content of the secret. The values in the
+parameter Secrets are stored likewise. The environment
 contains the emulator's address and credentials. Prints the stack's outputs as JSON.
 """
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -51,10 +53,24 @@ def template():
 def named(parameter):
     """Returns a parameter in the form that CloudFormation accepts."""
     name, value = parameter.split("=", 1)
+    if name == "Secrets":
+        return f"Secrets={','.join(map(stored, value.split(',')))}"
     if not name.endswith(("Secret", "SecretName")):
         return parameter
     boto3.client("secretsmanager").create_secret(Name=f"of-this-test/{name}", SecretString=value)
     return f"{name}=of-this-test/{name}"
+
+
+def stored(secret):
+    """Stores the value of NAME=ssm:VALUE or NAME=secretsmanager:VALUE. Returns the same with the
+    place instead of the value."""
+    name, kind, value = re.fullmatch(r"(\w+)=(\w+):(.*)", secret).groups()
+    place = f"/of-this-test/{name}"
+    if kind == "ssm":
+        boto3.client("ssm").put_parameter(Name=place, Value=value, Type="SecureString")
+    else:
+        boto3.client("secretsmanager").create_secret(Name=place, SecretString=value)
+    return f"{name}={kind}:{place}"
 
 
 def deploy():

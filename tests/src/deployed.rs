@@ -106,6 +106,17 @@ impl DeployedStack {
         self.stack.client()
     }
 
+    /// Returns the environment variables of this role's Lambda function.
+    pub async fn environment(&self, role: &str) -> Value {
+        let url = format!("{}/2015-03-31/functions/{STACK}-{role}/configuration", self.stack.url());
+        let client = crate::http_builder().no_proxy().build().expect("a client");
+        let answer = client.get(url).send().await.expect("an answer").text().await.expect("text");
+        let configuration: Value = serde_json::from_str(&answer).expect("JSON");
+        let variables = configuration["Environment"]["Variables"].clone();
+        assert!(variables["STEPLADDER_ROLE"] == role, "{configuration}");
+        variables
+    }
+
     /// Advances the clock of the queues and of the schedule.
     pub fn advance(&self, by: Duration) {
         self.stack.advance(by);

@@ -217,7 +217,7 @@ async fn every_log_line_is_json_and_ended_runs_are_metrics() {
     let ended = api.wait_for_end(&failed).await;
     assert_eq!(ended["status"], "Failed");
     let said = ended["error"]["message"].as_str().expect("text");
-    assert!(said.contains("OPENAI_API_KEY"), "an empty parameter counts as a missing variable: {said}");
+    assert!(said.contains("OPENAI_API_KEY"), "a secret that the stack does not have is named: {said}");
 
     for (run, function, name) in
         [(&completed, "hello-world", "RunsCompleted"), (&failed, "enhance-client-with-ai", "RunsFailed")]
@@ -288,10 +288,15 @@ async fn an_event_ends_as_a_row_with_one_ai_request_although_the_database_refuse
     let line = HttpProxy::start("/v1", ai.url()).await;
     let database = HttpProxy::start("/rest/v1", postgres.rest_url()).await;
     let stack = DeployedStack::start(&[
-        ("OpenAiApiKeySecret", "sk-a-key-of-this-test".into()),
-        ("OpenAiBaseUrl", format!("{}/v1", line.url())),
-        ("SupabaseUrl", database.url()),
-        ("SupabaseServiceRoleKeySecret", postgres.service_role_key().into()),
+        (
+            "Secrets",
+            format!(
+                "OPENAI_API_KEY=ssm:sk-a-key-of-this-test,SUPABASE_SERVICE_ROLE_KEY=secretsmanager:{}",
+                postgres.service_role_key()
+            ),
+        ),
+        ("SecretArns", "arn:aws:ssm:us-east-1:1:parameter/of-this-test/OPENAI_API_KEY".into()),
+        ("Settings", format!("OPENAI_BASE_URL={}/v1,SUPABASE_URL={}", line.url(), database.url())),
     ])
     .await;
     let client = "00000000-0000-4000-8000-000000000001";
@@ -327,6 +332,9 @@ async fn an_event_ends_as_a_row_with_one_ai_request_although_the_database_refuse
         for role in ["worker", "ingest", "http"] {
             let lines = stack.log_lines(role).await;
             assert!(!json!(lines).to_string().contains(secret), "{role} logs a secret");
+            let environment = stack.environment(role).await.to_string();
+            let is_of_functions = ![TOKEN, &format!("/e/{EVENT_KEY}")].contains(&secret);
+            assert!(!is_of_functions || !environment.contains(secret), "{role} has a secret in its environment");
         }
     }
 }

@@ -53,8 +53,8 @@ where
     T: Serialize + DeserializeOwned + Send,
 {
     let pending: PendingResponse =
-        ctx.step(format!("hand in {name}"), async || services.openai()?.submit(question).await).await?;
-    ctx.poll_until(name, async || services.openai()?.fetch_answer(&pending).await)
+        ctx.step(format!("hand in {name}"), async || services.openai().await?.submit(question).await).await?;
+    ctx.poll_until(name, async || services.openai().await?.fetch_answer(&pending).await)
         .every(POLL_EVERY)
         .timeout(POLL_TIMEOUT)
         .retries(10) // the answer costs money, a check does not

@@ -14,6 +14,7 @@ mod environment;
 mod http;
 mod ingest;
 mod records;
+mod secrets;
 mod supervisor;
 mod sweep;
 mod worker;
@@ -74,6 +75,10 @@ pub(crate) fn run(app: App) -> ExitCode {
 }
 
 async fn serve(mut app: App, settings: LambdaSettings) -> Result<(), String> {
+    for (name, value) in &settings.variables {
+        stepladder_sdk::runtime::override_env(name.as_str(), value.as_str());
+    }
+    secrets::start(&settings.secrets)?;
     let compiled = app.compile()?;
     let aws = Arc::new(backend(&settings));
     let config = engine_config(&app, &settings);

@@ -57,4 +57,4 @@ pub use stepladder_sdk::{
     SendEvent, SendEvents, Singleton, Sleep, StartedStep, Step, Tick, Timeouts, Timestamp, ToEvent, Usage, Uuid,
     WaitForEvent, WaitForSignal,
 };
-pub use stepladder_sdk::{blocking, env, error, json, prelude, record_usage, testing};
+pub use stepladder_sdk::{blocking, env, error, json, prelude, record_usage, secret, testing};

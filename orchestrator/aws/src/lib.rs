@@ -43,7 +43,7 @@ pub use queue::dead_letters::{MESSAGE_ID, SENT_AT};
 pub use queue::events::EventsMessage;
 pub use queue::invocation_receipt;
 pub use queue::message::decode as decode_wake;
-pub use secrets::{SecretName, SecretReader};
+pub use secrets::{ReadSecretError, SecretName, SecretReader};
 
 /// The store and the queue on AWS.
 pub struct Aws {

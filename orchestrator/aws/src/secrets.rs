@@ -17,6 +17,9 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 /// The wait before the second attempt. It doubles with each further one.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 
+/// The codes of the errors which say that there is no such secret or parameter.
+const MISSING: [&str; 2] = ["ResourceNotFoundException", "ParameterNotFound"];
+
 /// Where a secret is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SecretName {
@@ -25,6 +28,30 @@ pub enum SecretName {
     /// A parameter of Systems Manager, by its name. It may be encrypted (`SecureString`).
     Parameter(String),
 }
+
+/// Why a secret was not read. Displayed as a sentence with the name of the secret and the reason,
+/// without its value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadSecretError {
+    /// Whether the service says that there is no such secret.
+    pub is_missing: bool,
+    text: String,
+}
+
+impl ReadSecretError {
+    /// Creates an error with this sentence.
+    pub fn new(is_missing: bool, text: String) -> Self {
+        Self { is_missing, text }
+    }
+}
+
+impl fmt::Display for ReadSecretError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for ReadSecretError {}
 
 impl fmt::Display for SecretName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -70,27 +97,29 @@ impl SecretReader {
     /// Reads a secret. Repeats an attempt that may succeed later, at most three in all.
     ///
     /// # Errors
-    /// A sentence with the name of the secret and the reason, without its value.
-    pub async fn read(&self, name: &SecretName) -> Result<String, String> {
+    /// There is no such secret, it may not be read, or the service does not answer.
+    pub async fn read(&self, name: &SecretName) -> Result<String, ReadSecretError> {
+        let failed = |text: String| ReadSecretError::new(false, text);
         let mut wait = FIRST_WAIT;
         for attempt in 1.. {
             let problem = match self.request(name).await {
                 Ok(answer) if answer.status.is_success() => {
-                    return value(name, &answer.body).ok_or_else(|| format!("{name} has no text"));
+                    return value(name, &answer.body).ok_or_else(|| failed(format!("{name} has no text")));
                 }
                 Ok(answer) => {
                     let code = error_code(&answer);
                     let is_passing = answer.status.is_server_error() || code.contains("Throttl");
                     let problem = format!("{name}: {}", shortened(&code));
                     if !is_passing {
-                        return Err(problem);
+                        let is_missing = MISSING.iter().any(|missing| code.starts_with(missing));
+                        return Err(ReadSecretError::new(is_missing, problem));
                     }
                     problem
                 }
                 Err(none) => format!("{name}: {}", none.into_sentence()),
             };
             if attempt == ATTEMPTS {
-                return Err(problem);
+                return Err(failed(problem));
             }
             tokio::time::sleep(wait).await;
             wait *= 2;

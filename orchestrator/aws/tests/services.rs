@@ -41,10 +41,15 @@ async fn a_secret_is_read_again_only_if_that_may_help() {
     server.reset().await;
     asked().respond_with(error(400, "AccessDeniedException")).expect(1).mount(&server).await;
     let problem = reader.read(&secret).await.unwrap_err();
-    assert_eq!(problem, "the secret `keys` of Secrets Manager: AccessDeniedException: why");
+    assert!(!problem.is_missing);
+    assert_eq!(problem.to_string(), "the secret `keys` of Secrets Manager: AccessDeniedException: why");
     server.reset().await;
     asked().respond_with(error(503, "")).expect(3).mount(&server).await;
-    assert!(reader.read(&secret).await.unwrap_err().ends_with("HTTP 503"));
+    assert!(reader.read(&secret).await.unwrap_err().to_string().ends_with("HTTP 503"));
+
+    server.reset().await;
+    asked().respond_with(error(400, "ResourceNotFoundException")).expect(1).mount(&server).await;
+    assert!(reader.read(&secret).await.unwrap_err().is_missing);
 
     server.reset().await;
     let parameter = json!({"Parameter": {"Value": "b"}});

@@ -53,6 +53,12 @@ pub fn override_env(name: impl Into<String>, value: impl Into<String>) {
     overrides.get_or_insert_default().insert(name.into(), value.into());
 }
 
+/// Returns whether [`override_env`] has set this variable.
+pub(crate) fn is_overridden(name: &str) -> bool {
+    let overrides = OVERRIDES.read().unwrap_or_else(PoisonError::into_inner);
+    overrides.as_ref().is_some_and(|values| values.contains_key(name))
+}
+
 fn variable(name: &str) -> Result<String, VarError> {
     let overrides = OVERRIDES.read().unwrap_or_else(PoisonError::into_inner);
     match overrides.as_ref().and_then(|values| values.get(name)) {

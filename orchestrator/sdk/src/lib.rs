@@ -25,6 +25,7 @@ mod map;
 mod poll;
 pub mod prelude;
 pub mod runtime;
+mod secrets;
 mod shared_data;
 mod single_calls;
 mod step;
@@ -44,6 +45,7 @@ pub use map::{
     FirstSuccess, ItemMap, ItemResult, ItemResults, ItemSettings, Map, MapItem, MapResults, MapRuns, MapSteps,
 };
 pub use poll::{Check, PollUntil};
+pub use secrets::secret;
 pub use serde_json::json;
 pub use step::{Invoke, SendEvent, SendEvents, Sleep, StartedStep, Step};
 /// The text of an event id sorts by time. `parse` converts it back to an id:

@@ -11,6 +11,7 @@ use stepladder_testkit::memory::Memory;
 use crate::Function;
 
 pub use crate::environment::override_env;
+pub use crate::secrets::{SecretSource, set_secret_source};
 pub use crate::shared_data::SharedData;
 
 /// Compiles a function, and its failure handler if it has one, to programs that the engine

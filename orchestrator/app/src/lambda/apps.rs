@@ -39,7 +39,7 @@ struct StoredKeys {
 #[async_trait]
 impl KeySource for StoredKeys {
     async fn read(&self) -> Result<SigningKeys, String> {
-        let text = self.reader.read(&self.name).await?;
+        let text = self.reader.read(&self.name).await.map_err(|error| error.to_string())?;
         SigningKeys::parse(&text).map_err(|problem| format!("{}: {problem}", self.name))
     }
 }

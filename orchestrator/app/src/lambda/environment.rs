@@ -6,6 +6,8 @@ use std::time::Duration;
 use stepladder_aws::{QueueAddresses, SecretName};
 use stepladder_engine::Pace;
 
+use super::secrets::{StoredSecret, parse_secrets};
+
 /// The role of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LambdaRole {
@@ -44,6 +46,10 @@ pub(crate) struct LambdaSettings {
     pub(crate) dashboard_token: Option<String>,
     /// Where the signing keys of apps are.
     pub(crate) signing_keys: Option<SecretName>,
+    /// Where the secrets of functions are.
+    pub(crate) secrets: Vec<StoredSecret>,
+    /// The environment variables that functions read, in addition to those of the process.
+    pub(crate) variables: Vec<(String, String)>,
 }
 
 /// The default of `STEPLADDER_WORKER_TIMEOUT`.
@@ -112,6 +118,10 @@ impl LambdaSettings {
             event_keys: keys.split(',').map(str::trim).filter(|key| !key.is_empty()).map(str::to_owned).collect(),
             dashboard_token: optional("STEPLADDER_DASHBOARD_TOKEN"),
             signing_keys: secret.or(parameter),
+            secrets: parse_secrets(&optional("STEPLADDER_SECRETS").unwrap_or_default())
+                .map_err(|problem| format!("STEPLADDER_SECRETS: {problem}"))?,
+            variables: parse_variables(&optional("STEPLADDER_SETTINGS").unwrap_or_default())
+                .map_err(|problem| format!("STEPLADDER_SETTINGS: {problem}"))?,
         };
         settings.check()?;
         Ok(settings)
@@ -146,8 +156,27 @@ impl LambdaSettings {
             event_keys: Vec::new(),
             dashboard_token: None,
             signing_keys: None,
+            secrets: Vec::new(),
+            variables: Vec::new(),
         }
     }
+}
+
+/// Reads `NAME=VALUE,NAME=VALUE`. A value cannot contain a comma.
+fn parse_variables(text: &str) -> Result<Vec<(String, String)>, String> {
+    let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+    let pairs = parts.map(|part| match part.split_once('=') {
+        Some((name, value)) if is_variable_name(name) => Ok((name.to_owned(), value.to_owned())),
+        _ => Err(format!("`{part}` is not NAME=VALUE; a value cannot contain a comma")),
+    });
+    pairs.collect()
+}
+
+/// Returns whether a text can be the name of an environment variable.
+pub(super) fn is_variable_name(text: &str) -> bool {
+    !text.is_empty()
+        && !text.starts_with(|c: char| c.is_ascii_digit())
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
 #[cfg(test)]
@@ -209,6 +238,15 @@ mod tests {
         assert_eq!(read(&[secret]).unwrap().signing_keys, Some(SecretName::Secret("keys".into())));
         assert_eq!(read(&[parameter]).unwrap().signing_keys, Some(SecretName::Parameter("/keys".into())));
         assert!(refused(&[secret, parameter]).contains("are both set; keep one"));
+    }
+
+    #[test]
+    fn settings_of_functions_are_read_and_a_bad_one_is_named() {
+        let settings = read(&[("STEPLADDER_SETTINGS", "MODEL=small, URL=https://a.test/?b=c,EMPTY=")]).unwrap();
+        let expected = [("MODEL", "small"), ("URL", "https://a.test/?b=c"), ("EMPTY", "")];
+        assert_eq!(settings.variables, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        assert!(refused(&[("STEPLADDER_SETTINGS", "A=1,2")]).starts_with("STEPLADDER_SETTINGS: `2` is not NAME=VALUE"));
+        assert!(refused(&[("STEPLADDER_SECRETS", "KEY=plain")]).starts_with("STEPLADDER_SECRETS: `KEY`"));
     }
 
     #[test]
