@@ -37,7 +37,7 @@ def check_ingest(template):
         rule(properties.get("RecursiveLoop") == "Allow",
              f"{name}: Lambda takes the rest of a message for a loop, and ends it")
         role = template["Resources"][target(properties["Role"])]["Properties"]["Policies"][0]["PolicyDocument"]["Statement"]
-        sends = [target(r) for s in role if "sqs:SendMessage" in as_list(s["Action"]) for r in as_list(s["Resource"])]
+        sends = [target(r) for s in role if "sqs:SendMessage" in as_list(s.get("Action", "")) for r in as_list(s["Resource"])]
         for event in properties["Events"].values():
             source = event["Properties"]
             batch = min(PAYLOAD_MB, minimum(template, source["BatchSize"]))

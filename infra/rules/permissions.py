@@ -6,12 +6,21 @@ import re
 from .reading import as_list, by_condition, of_type, rule, text
 
 BOUNDARY = {"Fn::If": ["HasBoundary", {"Ref": "PermissionsBoundary"}, {"Ref": "AWS::NoValue"}]}
+POLICIES = {"Fn::If": ["HasWorkerPolicies", {"Ref": "WorkerPolicyArns"}, {"Ref": "AWS::NoValue"}]}
+
+
+def runs_functions(template, role):
+    """Returns whether a role is that of workers."""
+    functions = (function["Properties"] for function in of_type(template, "AWS::Serverless::Function").values())
+    return any(f["Environment"]["Variables"]["STEPLADDER_ROLE"] == "worker" and f["Role"]["Fn::GetAtt"].split(".")[0] == role
+               for f in functions)
 
 
 def statements(template):
     for name, role in of_type(template, "AWS::IAM::Role").items():
         properties = role["Properties"]
-        rule("ManagedPolicyArns" not in properties, f"{name}: managed policies grant more than is needed")
+        rule(properties.get("ManagedPolicyArns") == (POLICIES if runs_functions(template, name) else None),
+             f"{name}: managed policies grant more than is needed, or WorkerPolicyArns does not apply")
         rule(properties.get("PermissionsBoundary") == BOUNDARY, f"{name}: has no permissions boundary")
         for policy in properties["Policies"]:
             for statement in policy["PolicyDocument"]["Statement"]:
@@ -28,7 +37,8 @@ def check_permissions(template):
             rule(action.split(":")[1] in explained, f"{where}: IAM.md says nothing of {action}")
         rule("NotAction" not in statement and "NotResource" not in statement, f"{where}: uses NotAction or NotResource")
         if any(r == "*" for r in as_list(statement["Resource"])):
-            rule(all(a.startswith("xray:") for a in as_list(statement["Action"])), f"{where}: allows all resources, but is not for X-Ray")
+            rule(all(a.startswith("xray:") for a in as_list(statement["Action"])) or statement["Sid"] == "JoinVpc",
+                 f"{where}: allows all resources, but is for neither X-Ray nor a VPC")
 
 
 def check_signing_keys(template):
@@ -44,6 +54,37 @@ def check_signing_keys(template):
         if "secretsmanager:GetSecretValue" in as_list(statement["Action"]) and statement["Sid"] != "ReadSecrets":
             rule(json.dumps(statement["Resource"]).count("secret:${SigningKeysSecretName}-??????") == 1,
                  f"{where}: reads other secrets than the signing keys")
+
+
+def check_key(template):
+    """With `KmsKeyArn`, this key encrypts all data, and each role may use it, through the services
+    that hold the data."""
+    key = {"Fn::If": ["HasKmsKey", {"Ref": "KmsKeyArn"}, {"Ref": "AWS::NoValue"}]}
+    properties = {"AWS::SQS::Queue": "KmsMasterKeyId", "AWS::Logs::LogGroup": "KmsKeyId", "AWS::SecretsManager::Secret": "KmsKeyId"}
+    for kind, property_name in properties.items():
+        for name, resource in of_type(template, kind).items():
+            rule(resource["Properties"].get(property_name) == key, f"{name}: KmsKeyArn does not encrypt it")
+    for name, table in of_type(template, "AWS::DynamoDB::Table").items():
+        encryption = by_condition(table["Properties"].get("SSESpecification"), "HasKmsKey")[0] or {}
+        rule(encryption.get("KMSMasterKeyId") == {"Ref": "KmsKeyArn"}, f"{name}: KmsKeyArn does not encrypt it")
+    found = {where.split(",")[0]: statement for where, statement in statements(template) if where.endswith(", UseKey")}
+    for name in of_type(template, "AWS::IAM::Role"):
+        statement = found.get(name, {})
+        rule(statement.get("Resource") == {"Ref": "KmsKeyArn"}, f"{name}: may not use the key of KmsKeyArn")
+        rule("kms:ViaService" in json.dumps(statement.get("Condition")), f"{name}: may use the key for anything")
+
+
+def check_workers(template):
+    """What functions may need applies to all workers, which run functions, and to no other role."""
+    for name, function in of_type(template, "AWS::Serverless::Function").items():
+        properties = function["Properties"]
+        is_worker = properties["Environment"]["Variables"]["STEPLADDER_ROLE"] == "worker"
+        for parameter, used in (("SubnetIds", "VpcConfig"), ("SecurityGroupIds", "VpcConfig"), ("WorkerLayers", "Layers")):
+            follows = json.dumps({"Ref": parameter}) in json.dumps(properties.get(used))
+            rule(follows == is_worker, f"{name}: {'does not follow' if is_worker else 'follows'} {parameter}")
+        role = properties["Role"]["Fn::GetAtt"].split(".")[0]
+        joins = any(where == f"{role}, JoinVpc" for where, _ in statements(template))
+        rule(joins == is_worker, f"{role}: {'may not' if is_worker else 'need not'} join a VPC")
 
 
 def check_secrets_of_functions(template):

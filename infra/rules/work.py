@@ -1,5 +1,7 @@
 """The rules for functions, their queues, and the retention of data."""
 
+import re
+
 from .reading import as_list, choices, by_condition, of_type, rule, target
 
 # How long a throttled message must survive, in seconds. Within this time, the watchdog visits each
@@ -117,7 +119,7 @@ def check_functions(template):
 def check_queues(template):
     for name, queue in of_type(template, "AWS::SQS::Queue").items():
         properties = queue["Properties"]
-        rule(properties.get("SqsManagedSseEnabled") is True, f"{name}: is not encrypted")
+        rule(by_condition(properties.get("SqsManagedSseEnabled"), "HasKmsKey")[1] is True, f"{name}: is not encrypted")
         rule(properties.get("MaximumMessageSize") == 1048576, f"{name}: accepts less than 1 MiB")
         rule("Condition" not in queue, f"{name}: a parameter can delete it with its data")
         if "RedrivePolicy" not in properties:
@@ -128,11 +130,21 @@ def check_queues(template):
 def check_retention(template):
     for name, resource in of_type(template, *KEPT).items():
         rule(resource.get("UpdateReplacePolicy") == "Retain", f"{name}: a replacement deletes its data")
-        rule(resource.get("DeletionPolicy") == "RetainExceptOnCreate",
-             f"{name}: the deletion of the stack deletes its data, or a failed first deployment leaves it")
+        # CloudFormation could not delete a protected table after a failed first deployment
+        policy = "Retain" if resource["Type"] == "AWS::DynamoDB::Table" else "RetainExceptOnCreate"
+        rule(resource.get("DeletionPolicy") == policy,
+             f"{name}: the deletion of the stack deletes its data, or a failed first deployment leaves or locks it")
         rule("NamesStack" in as_list(resource.get("DependsOn")), f"{name}: is created before the name of the stack is checked")
     for name, resource in of_type(template, "AWS::DynamoDB::Table").items():
         properties = resource["Properties"]
         rule(properties.get("DeletionProtectionEnabled") == {"Fn::If": ["HasProtection", True, False]},
              f"{name}: ProtectTable does not protect it")
-        rule(properties["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"], f"{name}: cannot be restored")
+        recovers = properties["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"]
+        rule(recovers == {"Fn::If": ["HasRecovery", True, False]}, f"{name}: cannot be restored")
+    for name in ("ProtectTable", "PointInTimeRecovery"):
+        rule(template["Parameters"][name]["Default"] == "yes", f"{name}: is off by default")
+    # each role, the alarms and the command line use the table that ExistingTable names
+    resources = str({k: v for k, v in template["Resources"].items() if k != "Table"}) + str(template["Outputs"])
+    uses = len(re.findall(r"'Ref': 'Table'|Table\.Arn", resources))
+    follows = len(re.findall(r"'MakeTable', \{(?:'Ref': 'Table'|'Fn::\w+': '(?:\$\{)?Table\.Arn)", resources))
+    rule(uses == follows, f"Table: ExistingTable is used in {follows} of {uses} places")

@@ -202,7 +202,13 @@ def first_deployments_that_fail(shell):
     must(what_is_kept() == [], f"a refused name left {what_is_kept()}")
     missing = "Watch=no EventKeysSecret=not-there"
     shell.type(f"sam deploy --stack-name unlucky --parameter-overrides {missing}", fails=True)
-    must(what_is_kept() == [], f"a first deployment that failed left {what_is_kept()}")
+    # CloudFormation may not delete a protected table
+    left = what_is_kept()
+    must(len(left) == 1 and "Table" in left[0], f"a first deployment that failed left {left}")
+    shell.type(f"FAILED={left[0]}")
+    for command in ("update-table --table-name $FAILED", "delete-table --table-name $FAILED"):
+        shell.type(said(RUNBOOK, command))
+    must(what_is_kept() == [], f"{what_is_kept()} is still there")
 
 
 def first_deployment(shell):
@@ -225,8 +231,7 @@ def dedicated_function(shell):
     shell.type(said(RUNBOOK, "aws secretsmanager create-secret"))
     arn = boto3.client("secretsmanager").describe_secret(SecretId="stepladder/openai")["ARN"]
     answers = {"DedicatedFunctionId": "hello-world", "DedicatedTimeout": "300",
-               "Secrets": "OPENAI_API_KEY=secretsmanager:stepladder/openai", "SecretArns": arn,
-               "ProtectTable": "yes"}
+               "Secrets": "OPENAI_API_KEY=secretsmanager:stepladder/openai", "SecretArns": arn}
     shell.type(said(RUNBOOK, "sam deploy --guided", "DedicatedFunctionId"), answers)
     given = deployed_parameters()
     must({name: given[name] for name in answers} == answers, f"{given}")
@@ -272,7 +277,7 @@ def taken_away(shell):
     shell.type(said(RUNBOOK, "delete-stack"), fails=True)
     shell.type(block(RUNBOOK, "delete-stack"))
     must(what_is_kept() == before, f"{before} became {what_is_kept()}")
-    shell.type(block(RUNBOOK, "aws dynamodb delete-table"))
+    shell.type(block(RUNBOOK, "aws sqs delete-queue"))
     must(what_is_kept() == [], f"{what_is_kept()} is still there")
 
 
