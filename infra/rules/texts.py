@@ -79,7 +79,9 @@ def check_commands():
     samconfig.toml."""
     for document in ("README.md", DEPLOYING, OPERATING):
         for block in re.findall(r"^ *```sh\n(.*?)^ *```$", text(document), re.M | re.S):
-            rule("--parameter-overrides" not in block, f"{document}: a command sets parameters that the next deployment resets")
+            # the stack of deployer.yaml is deployed once, and not from samconfig.toml
+            lines = [line for line in block.splitlines() if "infra/deployer.yaml" not in line]
+            rule("--parameter-overrides" not in "\n".join(lines), f"{document}: a command sets parameters that the next deployment resets")
 
 
 def check_literals():

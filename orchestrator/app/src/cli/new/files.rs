@@ -31,6 +31,7 @@ const RUST: &[TemplateFile] = &[
     ("functions/src/main.rs", include_str!("../../../template/rust/functions__src__main.rs")),
     ("functions/src/welcome.rs", include_str!("../../../template/rust/functions__src__welcome.rs")),
     ("functions/tests/welcome.rs", include_str!("../../../template/rust/functions__tests__welcome.rs")),
+    ("infra/deployer.yaml", include_str!("../../../template/rust/infra__deployer.yaml")),
     ("infra/names.yaml", include_str!("../../../template/rust/infra__names.yaml")),
     ("infra/watch.yaml", include_str!("../../../template/rust/infra__watch.yaml")),
     ("skills/stepladder/SKILL.md", include_str!("../../../template/rust/skills__stepladder__SKILL.md")),
