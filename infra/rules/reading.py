@@ -6,7 +6,7 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-DEPLOYING, OPERATING = "docs/deploying-on-aws.md", "docs/operating.md"
+DEPLOYING, OPERATING, RECIPES = "docs/deploying-on-aws.md", "docs/operating.md", "docs/recipes.md"
 problems = []
 
 
