@@ -6,7 +6,7 @@ import re
 from .reading import as_list, by_condition, of_type, rule, text
 
 BOUNDARY = {"Fn::If": ["HasBoundary", {"Ref": "PermissionsBoundary"}, {"Ref": "AWS::NoValue"}]}
-POLICIES = {"Fn::If": ["HasWorkerPolicies", {"Ref": "WorkerPolicyArns"}, {"Ref": "AWS::NoValue"}]}
+POLICIES = {"Fn::If": ["HasWorkerPolicies", {"Fn::Split": [",", {"Ref": "WorkerPolicyArns"}]}, {"Ref": "AWS::NoValue"}]}
 
 
 def runs_functions(template, role):
@@ -101,7 +101,7 @@ def check_secrets_of_functions(template):
         reads = [s for where, s in statements(template) if where == f"{role}, ReadSecrets"]
         rule(bool(reads) == is_worker, f"{role}: {'lacks' if is_worker else 'does not need'} the secrets of functions")
         for statement in reads:
-            rule(statement["Resource"] == {"Ref": "SecretArns"}, f"{role}: reads other secrets than those of SecretArns")
+            rule(statement["Resource"] == {"Fn::Split": [",", {"Ref": "SecretArns"}]}, f"{role}: reads other secrets than those of SecretArns")
     for name, parameter in template["Parameters"].items():
         rule(not re.search(r"openai|supabase", f"{name} {json.dumps(parameter)}", re.I), f"{name}: is for one project's functions only")
 
