@@ -263,7 +263,7 @@ def taken_back(shell):
     # CloudFormation reads the secret again only if a property of the function changes, so the revision is a
     # variable of the function
     revision = variables("stepladder-http")["STEPLADDER_SECRETS_REVISION"]
-    must(revision == "2", f"SecretsRevision changes nothing of the functions: {revisions}")
+    must(revision == "2", f"SecretsRevision changes nothing of the function: {revision}")
     must(messages(shell, "steps-dedicated") == [1, 0, 0], "the wake went with the function's workers")
     set_concurrency_again()
     shell.type("work --enabled")
