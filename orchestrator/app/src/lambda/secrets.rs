@@ -69,7 +69,8 @@ pub(super) fn start(secrets: &[StoredSecret]) -> Result<(), String> {
     }
     let reader = Arc::new(SecretReader::new(&Connection::from_environment())?);
     let cells = SecretCells::new(secrets, reader, Arc::new(SystemClock));
-    for cell in cells.0.values().cloned() {
+    for cell in cells.0.values() {
+        let cell = cell.clone();
         // an error is not lost: the step that asks for the secret repeats the reading
         tokio::spawn(async move { cell.current().await.map(drop) });
     }
