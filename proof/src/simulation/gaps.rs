@@ -22,15 +22,12 @@ pub(crate) fn longest_gap(
     let mut longest: Option<(Duration, Entry)> = None;
     for record in rest {
         // The entries of a record are written at the same time, so checking one of them is enough.
-        // Log lines are skipped, because they wait for the next other entry. So does the end of a
-        // sleep that a call passes: the function may have dropped the sleep.
-        let is_call = record.entries.iter().any(|entry| matches!(entry.fact, Fact::CallStarted { .. }));
-        let waits = |fact: &Fact| match fact {
-            Fact::LogWritten { .. } | Fact::VersionChosen { .. } => true,
-            Fact::SleepEnded { .. } => is_call,
-            _ => false,
-        };
-        if let Some(entry) = record.entries.iter().find(|entry| !waits(&entry.fact)) {
+        // Log lines are skipped, because they wait for the next other entry.
+        if let Some(entry) = record
+            .entries
+            .iter()
+            .find(|entry| !matches!(entry.fact, Fact::LogWritten { .. } | Fact::VersionChosen { .. }))
+        {
             let due = due_time(&state, entry, &ended).max(state.handler_retry_at.unwrap_or(Timestamp::from_millis(0)));
             let late = entry.at.since(due);
             if longest.as_ref().is_none_or(|(time, _)| late > *time) {
@@ -56,6 +53,8 @@ fn due_time(state: &RunState, entry: &Entry, ended: impl Fn(RunId) -> Option<Tim
             }
         }
         Fact::SleepEnded { step } => match of(step) {
+            // It waits for the next call if the function has dropped the sleep.
+            Some(StepState::Sleeping { until }) if state.calls > 0 && *until <= state.last_at + CLOCKS => entry.at,
             Some(StepState::Sleeping { until }) => *until,
             _ => state.last_at,
         },
