@@ -13,7 +13,7 @@ use crate::hop::active::{ActiveHop, ActivePhase, Turn};
 use crate::hop::effect::{EarlyWrite, Effect, SlotRequest};
 use crate::hop::input::{AdvisedFailure, Input, PollResult, Polled, SlotAnswer};
 use crate::hop::keeping::KeepReason;
-use crate::hop::timing::MARGIN;
+use crate::hop::timing::{EARLY, MARGIN};
 use crate::hop::writing::{Ack, Draft, Next};
 use crate::journal::{Entry, Fact, Failure, Record};
 use crate::limits::INTERRUPTIONS;
@@ -136,6 +136,7 @@ impl ActiveHop {
         }
         if let Some(cause) = self.hands_over_call(turn) {
             draft.wakes.push(self.wake(cause));
+            draft.before.extend(self.heartbeat_again(turn.now()));
             return self.leave_or_await(draft, turn);
         }
         if self.limits.of_steps.is_empty() {
@@ -234,11 +235,20 @@ impl ActiveHop {
         self.note_due_retries(now);
         if now >= self.time.lease_until {
             let again = WakeCause::Fresh(self.cause().step().cloned());
-            let mut draft = Draft { wakes: vec![self.wake(again)], ..Draft::default() };
+            let before = self.heartbeat_again(now).into_iter().collect();
+            let mut draft = Draft { before, wakes: vec![self.wake(again)], ..Draft::default() };
             self.end_call(&mut draft, turn);
             return self.leave_or_await(draft, turn);
         }
         self.emit_poll(Draft::default(), turn)
+    }
+
+    /// Returns a copy of the wake of a heartbeat whose call is handed over. The worker that makes
+    /// the call may have a slower clock, by which the heartbeat is not missed yet. It is missed by
+    /// any clock when the copy is due.
+    fn heartbeat_again(&self, now: Timestamp) -> Option<EarlyWrite> {
+        let is_heartbeat = matches!(self.cause(), WakeCause::Heartbeat { .. });
+        is_heartbeat.then(|| self.wake_at(self.cause().clone(), now + EARLY, now))
     }
 
     /// Ends the open call, if there is one: adds its entry and the release of its slots.

@@ -22,7 +22,7 @@ use crate::{RunOrStep, StepId, Timestamp, Wake, WakeCause};
 pub(super) const MARGIN: Duration = Duration::from_secs(2);
 
 /// How early a wake may arrive. Clocks differ by less than this.
-const EARLY: Duration = Duration::from_secs(60);
+pub(super) const EARLY: Duration = Duration::from_secs(60);
 
 /// Whether a wake arrived at its due time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! Tests of waits that ask for heartbeats: the wakes that they leave, and how they end.
 
 use stepladder_core::decide::{Operation, Want};
-use stepladder_core::hop::EarlyWrite;
+use stepladder_core::hop::{EarlyWrite, Effect};
 use stepladder_core::journal::{Fact, Failure};
 use stepladder_core::wake::{Timer, TimerPurpose};
 use stepladder_core::{Timestamp, WakeCause, json};
@@ -146,4 +146,15 @@ fn the_timeout_ends_a_wait_whose_heartbeats_come() {
     let awaited = Fact::SignalAwaited { step: "s".into(), until, heartbeat_ms: Some(60_000) };
     let history = vec![awaited, Fact::HeartbeatReceived { step: "s".into() }];
     assert_eq!(woken(history, WakeCause::Due, until).facts(), ["WaitExpired"]);
+}
+
+#[test]
+fn a_heartbeat_whose_call_is_handed_over_leaves_a_copy_for_a_worker_with_a_slower_clock() {
+    let due = START + seconds(60);
+    let hop = HopSetup { executes_in_poll: true, now: due, deadline: Some(due + seconds(1)), ..HopSetup::new() };
+    let mut world = hop.with_history(vec![awaited()]).woken(due_at(due)).loaded();
+    world.answer_until(|effect| matches!(effect, Effect::Write(_)));
+    let causes: Vec<_> = world.write().wakes.iter().map(|wake| wake.cause.clone()).collect();
+    assert_eq!(causes, [WakeCause::Fresh(None)]);
+    assert_eq!(later_wakes(world.write()), [(due_at(due), due + seconds(60))]);
 }
