@@ -23,6 +23,7 @@ use async_openai::{
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use stepladder::prelude::*;
+use tracing::Instrument;
 
 pub use self::background::{PendingResponse, in_background};
 use crate::secret::Secret;
@@ -98,8 +99,17 @@ impl OpenAi {
     /// - Terminal: the model or its content filter refused to answer. The same question would cost
     ///   the same and be refused again.
     pub async fn answer<T: DeserializeOwned>(&self, question: Question) -> Result<T> {
-        let answer: Value =
-            self.client.chat().create_byot(self.build_request(question)).await.map_err(|e| self.convert_error(e))?;
+        // with OpenTelemetry, this is a child of the attempt's span
+        let span = tracing::info_span!(
+            "chat",
+            otel.kind = "client",
+            gen_ai.operation.name = "chat",
+            gen_ai.provider.name = "openai",
+            gen_ai.request.model = %self.model,
+        );
+        let request = self.build_request(question);
+        let sent = self.client.chat().create_byot(request).instrument(span).await;
+        let answer: Value = sent.map_err(|e| self.convert_error(e))?;
         usage::record(&answer, &self.model);
         let completion: Completion = serde_json::from_value(answer)
             .map_err(|fault| Error::new(format!("openai's answer is not a chat completion: {fault}")))?;

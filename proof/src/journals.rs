@@ -132,6 +132,7 @@ mod tests {
             user: None,
             external_id: None,
             received_at: NOW,
+            trace: None,
         };
         let created = Fact::RunCreated(Box::new(NewRun::new("f".into(), event, origin)));
         let entries = std::iter::once(created).chain(facts).map(|fact| fact.into_entry(NOW)).collect();

@@ -11,6 +11,7 @@ pub mod aws_faults;
 pub mod aws_json;
 mod aws_parts;
 pub mod binary;
+pub mod collector;
 pub mod database;
 pub mod deployed;
 pub mod dynamodb_local;

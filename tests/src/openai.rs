@@ -22,6 +22,8 @@ pub struct OpenAiStub {
 struct AnswerGate {
     /// The number of requests that get a response. Later requests wait.
     answered: usize,
+    /// The number of requests that get an error.
+    failed: usize,
 }
 
 /// The requests that the stub has received.
@@ -49,7 +51,7 @@ impl OpenAiStub {
     /// called.
     pub async fn start() -> Self {
         let count = Arc::new(Mutex::new(RequestCount::default()));
-        let open = Arc::new(watch::Sender::new(AnswerGate { answered: usize::MAX }));
+        let open = Arc::new(watch::Sender::new(AnswerGate { answered: usize::MAX, failed: 0 }));
         let (inner, gate) = (Arc::clone(&count), open.subscribe());
         let address = serve(move |asked| {
             let (count, mut gate) = (Arc::clone(&inner), gate.clone());
@@ -62,7 +64,12 @@ impl OpenAiStub {
                 }
                 let number = count_request(&count, &asked);
                 let _in_flight = InFlightGuard(count);
-                gate.wait_for(|gate| number <= gate.answered).await.expect("the stub outlives its requests");
+                let gate =
+                    *gate.wait_for(|gate| number <= gate.answered).await.expect("the stub outlives its requests");
+                if number <= gate.failed {
+                    let error = json!({"error": {"message": "the stub is overloaded", "type": "server_error"}});
+                    return StubResponse::json(503, &error);
+                }
                 StubResponse::json(200, &completion(&asked.json()))
             }
         })
@@ -83,7 +90,12 @@ impl OpenAiStub {
     /// Lets only the first `n` requests since the start have a response from now on. The others
     /// wait.
     pub fn answer_first(&self, n: usize) {
-        self.open.send_replace(AnswerGate { answered: n });
+        self.open.send_modify(|gate| gate.answered = n);
+    }
+
+    /// Answers the first `n` requests since the start with an error that may pass.
+    pub fn fail_first(&self, n: usize) {
+        self.open.send_modify(|gate| gate.failed = n);
     }
 
     /// Holds back the responses to all requests that arrive from now on, until

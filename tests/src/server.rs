@@ -268,7 +268,7 @@ fn command_of(program: &Path) -> Command {
     let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
-        let heard = ["STEPLADDER_", "OPENAI_", "SUPABASE_", "AWS_", "RUST_LOG", "CLICOLOR"];
+        let heard = ["STEPLADDER_", "OPENAI_", "SUPABASE_", "AWS_", "OTEL_", "RUST_LOG", "CLICOLOR"];
         if heard.iter().any(|prefix| text.starts_with(prefix)) {
             command.env_remove(&name);
         }

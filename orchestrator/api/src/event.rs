@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use stepladder_core::trace::TraceContext;
 use stepladder_core::{EventId, Json, RunId};
 
 use crate::Time;
@@ -26,6 +27,9 @@ pub struct Event {
     pub external_id: Option<Arc<str>>,
     /// When the server accepted the event.
     pub received_at: Time,
+    /// The span of the sender, which the runs of the event continue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
     /// The runs that waited for the event and received it, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub resumed_runs: Vec<RunId>,
@@ -41,6 +45,7 @@ impl From<&stepladder_core::Event> for Event {
             user: event.user.clone(),
             external_id: event.external_id.clone(),
             received_at: event.received_at.into(),
+            traceparent: event.trace.as_deref().map(TraceContext::traceparent),
             resumed_runs: Vec::new(),
         }
     }

@@ -28,14 +28,19 @@ use stepladder_core::Timestamp;
 use stepladder_engine::clock::{Clock, SystemClock};
 use stepladder_engine::{Config, Engine};
 use stepladder_inngest::{Apps, AppsSettings};
+use stepladder_observe::logs::InnerLayer;
 
 use crate::app::App;
 use crate::storage;
+use crate::telemetry::{ProcessInfo, Telemetry};
 use environment::{LambdaRole, LambdaSettings};
 
 /// The time at the end of an invocation that ingest and the HTTP function reserve for sending the
 /// rest of their work to the queue.
 const RESERVE: Duration = Duration::from_secs(3);
+
+/// How long an invocation waits at most until the collector has received its spans.
+const FLUSH_WITHIN: Duration = Duration::from_secs(1);
 
 /// Returns whether Lambda started this process.
 pub(crate) fn is_here() -> bool {
@@ -49,6 +54,16 @@ pub(crate) struct LambdaProcess {
     pub(crate) apps: Option<Arc<Apps>>,
     pub(crate) aws: Arc<Aws>,
     pub(crate) settings: LambdaSettings,
+    telemetry: Telemetry,
+}
+
+impl LambdaProcess {
+    /// Ends an invocation: sends spans and metrics before Lambda freezes the process, as far as a
+    /// second, or half of the time that is left, is enough.
+    pub(crate) async fn flush(&self, context: &lambda_runtime::Context) {
+        let end = Timestamp::from_millis(i64::try_from(context.deadline).unwrap_or(i64::MAX));
+        self.telemetry.flush(FLUSH_WITHIN.min(end.since(SystemClock.now()) / 2)).await;
+    }
 }
 
 /// Serves invocations until Lambda ends the process. If the start fails, this logs one line and
@@ -57,31 +72,42 @@ pub(crate) fn run(app: App) -> ExitCode {
     let settings = match LambdaSettings::read(|name| std::env::var(name).ok()) {
         Ok(settings) => settings,
         Err(problem) => {
-            start_logging(&LambdaSettings::unknown(), "");
+            start_logging(&LambdaSettings::unknown(), "", None);
             return report_problem(&problem);
         }
     };
-    start_logging(&settings, app.code.as_deref().unwrap_or_default());
     // with a second thread, a body that blocks its thread does not stop the other bodies
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
-        Err(error) => return report_problem(&format!("cannot start threads: {error}")),
+        Err(error) => {
+            start_logging(&settings, "", None);
+            return report_problem(&format!("cannot start threads: {error}"));
+        }
     };
-    match runtime.block_on(serve(app, settings)) {
+    let served = runtime.block_on(async {
+        let (code, role) = (app.code.as_deref(), settings.role.to_string());
+        let telemetry = Telemetry::start(ProcessInfo { code, role: Some(&role) });
+        let layer = telemetry.as_ref().ok().and_then(Telemetry::layer);
+        start_logging(&settings, code.unwrap_or_default(), layer);
+        Telemetry::report_missing();
+        serve(app, settings, telemetry?).await
+    });
+    match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => report_problem(&problem),
     }
 }
 
-async fn serve(mut app: App, settings: LambdaSettings) -> Result<(), String> {
+async fn serve(mut app: App, settings: LambdaSettings, telemetry: Telemetry) -> Result<(), String> {
     for (name, value) in &settings.variables {
         stepladder_sdk::runtime::override_env(name.as_str(), value.as_str());
     }
     secrets::start(&settings.secrets)?;
     let compiled = app.compile()?;
     let aws = Arc::new(backend(&settings));
-    let config = engine_config(&app, &settings);
+    let mut config = engine_config(&app, &settings);
+    telemetry.connect(&mut config);
     let (engine, apps) = match settings.signing_keys.clone() {
         // without a key no app can be called, so that no process looks for apps
         None => (Arc::new(Engine::new(aws.clone(), compiled, config).map_err(|e| e.to_string())?), None),
@@ -92,7 +118,7 @@ async fn serve(mut app: App, settings: LambdaSettings) -> Result<(), String> {
             (engine, Some(apps))
         }
     };
-    let process = Arc::new(LambdaProcess { engine, apps, aws, settings });
+    let process = Arc::new(LambdaProcess { engine, apps, aws, settings, telemetry });
     let served = match process.settings.role {
         LambdaRole::Worker => worker::serve(process).await,
         LambdaRole::Ingest => ingest::serve(process).await,
@@ -126,14 +152,14 @@ fn engine_config(app: &App, settings: &LambdaSettings) -> Config {
     }
 }
 
-fn start_logging(settings: &LambdaSettings, code: &str) {
+fn start_logging(settings: &LambdaSettings, code: &str, layer: Option<InnerLayer>) {
     let options = stepladder_observe::LogOptions {
         role: settings.role.to_string(),
         stack: settings.stack.clone(),
         code: code.to_owned(),
         filter: None,
     };
-    stepladder_observe::logs::start(options, std::io::stdout());
+    stepladder_observe::logs::start_over(options, std::io::stdout(), layer);
 }
 
 fn report_problem(problem: &str) -> ExitCode {

@@ -172,7 +172,7 @@ impl<'a> JournalView<'a> {
         }
         if let Fact::StepsWoken { steps, .. } = &entry.fact {
             for id in steps.iter().filter(|id| self.step(id).is_none()).cloned().collect::<Vec<_>>() {
-                self.touched.insert(id, Box::new(Step::new(StepKind::Run, StepState::Wanted)));
+                self.touched.insert(id, Box::new(Step::new(StepKind::Run, StepState::Wanted, entry.at)));
             }
         }
         if let Fact::EventDelivered { event, steps } = &entry.fact {

@@ -11,6 +11,7 @@ use crate::json::{self, Json};
 use crate::limits::{AHEAD_MS, EVENT_BYTES, EVENTS_PER_REQUEST, REQUEST_BYTES, name_problem};
 use crate::sentence::shortened;
 use crate::system::reserved_prefix;
+use crate::trace::{InvalidTrace, TraceContext};
 use crate::{EventId, Timestamp};
 
 /// An event as its sender wrote it, before the engine accepts it.
@@ -28,6 +29,8 @@ pub struct NewEvent {
     pub ts: Option<Timestamp>,
     /// The user that the event is about: a JSON object.
     pub user: Option<Json>,
+    /// The span of the sender, which the runs of the event continue.
+    pub trace: Option<Arc<TraceContext>>,
 }
 
 /// An accepted event.
@@ -50,6 +53,9 @@ pub struct Event {
     pub external_id: Option<Arc<str>>,
     /// When the engine accepted the event.
     pub received_at: Timestamp,
+    /// The span of the sender, which the runs of the event continue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<Arc<TraceContext>>,
 }
 
 /// Why a request body, or an event in it, was refused. The message says what to correct.
@@ -95,7 +101,7 @@ impl Event {
 impl NewEvent {
     /// Creates an event with this name and data, and without an id.
     pub fn new(name: impl Into<Arc<str>>, data: Json) -> Self {
-        Self { name: name.into(), data, id: None, ts: None, user: None }
+        Self { name: name.into(), data, id: None, ts: None, user: None, trace: None }
     }
 
     /// Sets the sender's id of the event. A second event with the same id within 24 hours is
@@ -118,6 +124,13 @@ impl NewEvent {
     #[must_use]
     pub fn with_user(mut self, user: Json) -> Self {
         self.user = Some(user);
+        self
+    }
+
+    /// Sets the span of the sender, which the runs of the event continue.
+    #[must_use]
+    pub fn with_trace(mut self, trace: TraceContext) -> Self {
+        self.trace = Some(Arc::new(trace));
         self
     }
 
@@ -159,6 +172,10 @@ impl NewEvent {
             ts: Option<i64>,
             #[serde(default)]
             user: Option<Box<RawValue>>,
+            #[serde(default)]
+            traceparent: Option<String>,
+            #[serde(default)]
+            tracestate: Option<String>,
             /// The version of the event's schema, which Inngest's clients may send. The value is
             /// not stored.
             #[serde(default, rename = "v")]
@@ -178,6 +195,12 @@ impl NewEvent {
         }
         let incoming: IncomingEvent = serde_json::from_str(text)
             .map_err(|e| malformed_error(format_args!("{place} is not a valid event: {e}")))?;
+        let trace = match (incoming.traceparent, incoming.tracestate) {
+            (Some(parent), state) => TraceContext::parse(&parent, state.as_deref()).map(Some),
+            (None, Some(_)) => Err(InvalidTrace::StateAlone),
+            (None, None) => Ok(None),
+        };
+        let trace = trace.map_err(|problem| malformed_error(format_args!("{place}: {problem}")))?;
         let event = Self {
             name: incoming.name.into(),
             data: incoming.data.map_or_else(json::empty_object, Into::into),
@@ -186,6 +209,7 @@ impl NewEvent {
             // some clients send 0 when they mean now
             ts: incoming.ts.filter(|ts| *ts != 0).map(Timestamp::from_millis),
             user: incoming.user.map(Into::into),
+            trace: trace.map(Arc::new),
         };
         // `decode_all` has already checked depth, NUL characters and surrogate pairs for the whole
         // body
@@ -249,6 +273,7 @@ impl NewEvent {
             user: self.user,
             external_id: self.id,
             received_at: now,
+            trace: self.trace,
         }
     }
 }
@@ -356,6 +381,8 @@ mod tests {
         assert!(refusal_sentence(r#"{"name":"inngest/x"}"#).contains("reserved"));
         assert!(refusal_sentence(r#"{"name":""}"#).contains("`name` is empty"));
         assert!(refusal_sentence(r#"{"name":"a","ts":-1}"#).contains("`ts`"));
+        assert!(refusal_sentence(r#"{"name":"a","traceparent":"00-1-2-01"}"#).contains("`traceparent` must be"));
+        assert!(refusal_sentence(r#"{"name":"a","tracestate":"a=1"}"#).contains("`tracestate` needs a `traceparent`"));
         assert!(refusal_sentence(r#"{"name":"a","ts":1.5}"#).contains("invalid type"));
         assert!(refusal_sentence(&format!(r#"{{"name":"{}"}}"#, "x".repeat(256))).contains("256 characters"));
         assert!(refusal_sentence(r#"{"name":"a","data":{"b":"\u0000"}}"#).contains("NUL"));

@@ -250,14 +250,14 @@ impl PartialEq for ExampleConfig {
 }
 
 impl From<NewEvent> for ExampleConfig {
-    fn from(NewEvent { name, data, id, ts, user }: NewEvent) -> Self {
+    fn from(NewEvent { name, data, id, ts, user, trace: _ }: NewEvent) -> Self {
         Self { name, data, id, ts: ts.map(Timestamp::as_millis), user }
     }
 }
 
 impl From<ExampleConfig> for NewEvent {
     fn from(ExampleConfig { name, data, id, ts, user }: ExampleConfig) -> Self {
-        Self { name, data, id, ts: ts.map(Timestamp::from_millis), user }
+        Self { name, data, id, ts: ts.map(Timestamp::from_millis), user, trace: None }
     }
 }
 

@@ -46,6 +46,18 @@ impl Status {
     pub const ALL: [Status; 6] =
         [Self::Scheduled, Self::Running, Self::Completed, Self::Failed, Self::Cancelled, Self::Skipped];
 
+    /// Returns the status in lower case.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Scheduled => "scheduled",
+            Self::Running => "running",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Skipped => "skipped",
+        }
+    }
+
     /// Returns whether this is the status of a run that has ended.
     pub fn is_end(self) -> bool {
         match self {

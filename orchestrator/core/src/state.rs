@@ -175,9 +175,12 @@ impl RunState {
             Fact::StepsWoken { steps, together } => {
                 let first = steps.first().filter(|_| *together);
                 for id in steps {
-                    let wanted = || Step::new(StepKind::Run, StepState::Wanted);
+                    let wanted = || Step::new(StepKind::Run, StepState::Wanted, entry.at);
                     let step = self.steps.entry(id.clone()).or_insert_with(wanted);
                     (step.woken, step.woken_with) = (true, first.cloned());
+                    if let StepState::Wanted = step.state {
+                        step.since = entry.at;
+                    }
                     self.open.update(id, step);
                 }
             }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::retries::StorageRetries;
+use crate::telemetry::{RunObserver, Tracer};
 
 /// How many steps one hop executes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,6 +47,10 @@ pub struct Config {
     /// The maximum size of the executions that are kept between the hops of a run, in bytes. With
     /// 0, each hop replays the run from its journal.
     pub suspended_bytes: usize,
+    /// What receives every record that this process writes, to trace and to count runs.
+    pub observers: Vec<Arc<dyn RunObserver>>,
+    /// What connects executing code to the traces of runs.
+    pub tracer: Option<Arc<dyn Tracer>>,
 }
 
 impl Default for Config {
@@ -62,6 +67,8 @@ impl Default for Config {
             code: "0".into(),
             cache_bytes: 16 * 1024 * 1024,
             suspended_bytes: 16 * 1024 * 1024,
+            observers: Vec::new(),
+            tracer: None,
         }
     }
 }

@@ -34,8 +34,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use stepladder_core::journal::Failure;
 use stepladder_core::state::{RevealedOutcome, RunState, StepState};
+use stepladder_core::trace::TraceContext;
 use stepladder_core::{Event, Json, Label, RunId, StepId, StepKind, Timestamp};
 
+use crate::telemetry::AttemptTrace;
 pub use stepladder_core::hop::{
     AdvisedFailure, AttemptError, ExecutedStep, Finished, PollResult, Polled, StepResult, Unreachable,
 };
@@ -85,6 +87,8 @@ pub struct RunView {
     pub created_at: Timestamp,
     /// The labels that the run has.
     pub labels: Vec<Label>,
+    /// The span of the run, to send it with a request; `None` if runs are not traced.
+    pub trace: Option<TraceContext>,
 }
 
 impl RunView {
@@ -98,6 +102,7 @@ impl RunView {
             joined: run.joined.clone(),
             created_at: run.created_at,
             labels: run.labels.clone(),
+            trace: None,
         }
     }
 }
@@ -230,6 +235,8 @@ pub struct Attempt {
     /// For a poll: the state that the last check without an error passed on
     /// ([`Failure::not_yet_with`]); `None` for the first check.
     pub poll_state: Option<Json>,
+    /// The span of the attempt; `None` if runs are not traced.
+    pub trace: Option<AttemptTrace>,
 }
 
 impl Attempt {

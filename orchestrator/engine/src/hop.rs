@@ -114,14 +114,14 @@ impl Shell<'_> {
                 Effect::Open(opening) => Some(self.open(hop, opening).await),
                 Effect::Poll(revealed) => Some(self.poll(hop, revealed).await),
                 Effect::RevealRecorded(recorded) => self.reveal_recorded(recorded),
-                Effect::Run(attempts) => self.run(attempts),
+                Effect::Run(attempts) => self.run(hop, attempts),
                 Effect::Stop { step, timeout } => self.stop(&step, timeout),
                 Effect::AwaitAttempts(until) => Some(self.await_attempts(until).await),
                 of_storage => Some(self.storage.answer(hop, of_storage).await),
             };
         }
         if let Some(Input::Loaded(Some(loaded))) = &answer {
-            self.subject = Some(report::Subject::of(&loaded.run));
+            self.subject = Some(report::Subject::of(&self.storage.hops.runtime.config, &loaded.run));
         }
         answer
     }

@@ -7,6 +7,7 @@
 mod admission;
 mod collect;
 mod flow_control;
+mod noted;
 mod pieces;
 mod repeats;
 mod starts;
@@ -23,7 +24,8 @@ use stepladder_core::{Event, EventId, NewEvent, RunId, Timestamp};
 
 use crate::EngineError;
 use crate::functions::Catalog;
-use crate::intake::starts::{RunDraft, SkippedRuns};
+use crate::intake::noted::NotedRun;
+use crate::intake::starts::RunDraft;
 pub use pieces::{PIECE, PieceLimits, RequestProgress};
 pub(crate) use starts::WATCHDOG_INTERVAL;
 pub(crate) use ticks::Tick;
@@ -143,16 +145,16 @@ impl Intake {
             let (plain, controlled) = starts::split_by_flow_control(catalog, triggered.runs);
             let starts: Vec<RunStart> =
                 plain.into_iter().map(|draft| self.prepare_start(catalog, draft, Vec::new())).collect();
-            let skipped = starts::skipped_runs(&starts);
+            let noted = self.noted_runs(&starts);
             // `set` fails at a second call, which would decide the same
             let (collected, states) = (triggered.collected, self.runs.states_of(&starts));
-            let _ = decided.set(DecidedRuns { controlled, collected, skipped, states });
+            let _ = decided.set(DecidedRuns { controlled, collected, noted, states });
             EventWrites { before: self.early_writes(catalog, &starts), starts }
         };
         let AcceptedEvents { events, applied } = self.runtime.backend.accept_with_runs(events, now, &decide).await?;
         let accepted = applied.zip(decided.into_inner()).map(|(applied, decided)| {
-            starts::log_skipped(decided.skipped, &applied.starts);
-            let DecidedRuns { controlled, collected, states, .. } = decided;
+            let DecidedRuns { controlled, collected, noted, states } = decided;
+            self.report_created(noted, &applied.starts);
             self.runs.keep_created(states, &applied.starts);
             AcceptedRuns { controlled, collected, subscribed: applied.subscribed }
         });
@@ -270,7 +272,7 @@ struct TriggeredRuns {
 struct DecidedRuns {
     controlled: Vec<RunDraft>,
     collected: BTreeMap<Arc<str>, Vec<Event>>,
-    skipped: SkippedRuns,
+    noted: Vec<NotedRun>,
     /// The states of the other runs, for their first hops.
     states: Vec<Option<RunState>>,
 }

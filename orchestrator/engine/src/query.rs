@@ -29,7 +29,7 @@ pub use activity::{ActivityKind, RunActivity};
 pub use alerts::{AlertLimits, RunProblem};
 pub use costs::{CostPoint, CostSpan, CostSums};
 pub use events::EventDetail;
-pub use health::{Health, MAX_TIMERS};
+pub use health::{Health, Load, MAX_TIMERS};
 pub use listing::{
     COUNTED_LIVE_RUNS, ListingDepth, MAX_ROWS_READ, RunFilter, RunPage, SEARCHED_REMOTE_RUNS, SEARCHED_RUNS,
     StatusCounts,

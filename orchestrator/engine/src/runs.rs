@@ -242,7 +242,9 @@ impl Runs {
         match self.runtime.again(RepeatedCall::Commit, patience.repeat_until, commit).await? {
             CommitResult::Done => {
                 drop(whole);
-                Ok(WriteResult::Done(Some(Arc::unwrap_or_clone(append).record)))
+                let record = Arc::unwrap_or_clone(append).record;
+                self.runtime.config.observe(run, &record);
+                Ok(WriteResult::Done(Some(record)))
             }
             CommitResult::Conflict => {
                 self.pause_after_conflict(patience.conflicts).await;
@@ -292,7 +294,7 @@ impl Runs {
             let ends = !entries.is_empty();
             if self.append(&mut state, entries, &mut commit).await?.is_done() {
                 if let Some(end) = state.end.as_ref().filter(|_| ends) {
-                    crate::hop::log_end(&state, end);
+                    crate::hop::log_end(&self.runtime.config, &state, end);
                 }
                 return Ok(Cancellation { status: state.status(), is_new: ends });
             }

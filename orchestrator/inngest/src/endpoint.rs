@@ -182,13 +182,13 @@ impl RepeatedRequest {
         transport: &Transport,
         step: &str,
         attempt: CallAttempt,
-        ids: [(HeaderName, &str); 2],
+        ids: &[(HeaderName, &str)],
     ) -> Result<AppAnswer, NoAnswer> {
         let run = self.run.to_string();
         let plans = if attempt.executes { "false" } else { "true" };
         // without a signature, the SDK takes the request for one of the app's clients
         let mut headers = vec![(RUN_ID, &*run), (STEP_ID, step), (FORCE_STEP_PLAN, plans), (SIGNATURE, "")];
-        headers.extend(ids);
+        headers.extend(ids.iter().map(|(name, value)| (name.clone(), *value)));
         headers.extend((!self.content_type.is_empty()).then_some((CONTENT_TYPE, &*self.content_type)));
         // a request of these methods has no body
         let is_bodiless = matches!(self.method, Method::GET | Method::HEAD);

@@ -151,7 +151,8 @@ impl Execution for AppExecution {
 impl AppExecution {
     /// Executes an attempt: calls the app, or makes the request of the step.
     fn attempt(&self, attempt: Attempt) -> AttemptFuture {
-        let caller = self.caller.clone();
+        let trace = attempt.trace.as_ref().map(|trace| trace.span.clone());
+        let caller = Caller { trace, ..self.caller.clone() };
         if let Some(request) = self.requests.get(&attempt.step).cloned() {
             return Box::pin(async move {
                 let (result, report) = request.send(&caller.transport, attempt.is_last()).await;

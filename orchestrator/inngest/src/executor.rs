@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use reqwest::{Method, Url};
 use stepladder_core::retry::RetryAdvice;
+use stepladder_core::trace::TraceContext;
 use stepladder_core::{ErrorCode, Failure, FunctionConfig, Json, StepId, Timestamp, json};
 use stepladder_engine::executor::{AdvisedFailure, AttemptError, Execution, Executor, OpenError, RunView, Unreachable};
 use stepladder_engine::{Connect, clock::Clock};
@@ -20,7 +21,7 @@ use crate::lambda::InvokeFunction;
 use crate::operation::{Requested, StepError};
 use crate::signature::SigningKeys;
 use crate::step_id::hash_of;
-use crate::transport::{AppAnswer, JOB_ID, NoAnswer, REQUEST_ID, Transport, place};
+use crate::transport::{AppAnswer, JOB_ID, NoAnswer, REQUEST_ID, TRACEPARENT, TRACESTATE, Transport, place};
 
 /// Creates the executors of the functions of apps. Clones share their connections.
 #[derive(Clone)]
@@ -61,7 +62,13 @@ impl Connect for AppConnector {
     fn connect(&self, address: &str, function: &FunctionConfig) -> Result<Arc<dyn Executor>, String> {
         let url = parse_address(address).map_err(|problem| format!("the address of an app: {problem}"))?;
         Ok(Arc::new(AppFunction {
-            caller: Caller { transport: self.transport.clone(), url, function: function.id.clone(), request: None },
+            caller: Caller {
+                transport: self.transport.clone(),
+                url,
+                function: function.id.clone(),
+                request: None,
+                trace: None,
+            },
             max_failures: function.retry.retries.saturating_add(1),
         }))
     }
@@ -79,17 +86,19 @@ struct AppFunction {
 pub(crate) struct Caller {
     pub(crate) transport: Arc<Transport>,
     /// The address of the app.
-    url: Url,
+    pub(crate) url: Url,
     pub(crate) function: Arc<str>,
     /// The request that a call repeats, if the function is a durable endpoint.
     pub(crate) request: Option<Arc<RepeatedRequest>>,
+    /// The span that calls pass to the app, if runs are traced.
+    pub(crate) trace: Option<TraceContext>,
 }
 
 #[async_trait]
 impl Executor for AppFunction {
     async fn open(&self, run: RunView, _: Timestamp) -> Result<Box<dyn Execution>, OpenError> {
         let request = RepeatedRequest::of(run.run, &run.event, &self.caller.url)?.map(Arc::new);
-        let caller = Caller { request, ..self.caller.clone() };
+        let caller = Caller { request, trace: run.trace.clone(), ..self.caller.clone() };
         Ok(Box::new(AppExecution::new(caller, &run, self.max_failures)))
     }
 
@@ -102,9 +111,13 @@ impl Caller {
     /// Calls a step, or the whole function. `step` is a hash or [`WHOLE`].
     pub(crate) async fn call(&self, step: &str, attempt: CallAttempt, body: Vec<u8>) -> Result<AppAnswer, NoAnswer> {
         let id = self.transport.next_request_id();
-        let ids = [(REQUEST_ID, &*id), (JOB_ID, &*id)];
+        let traceparent = self.trace.as_ref().map(TraceContext::traceparent);
+        let tracestate = self.trace.as_ref().and_then(|trace| trace.state.as_deref());
+        let mut ids = vec![(REQUEST_ID, &*id), (JOB_ID, &*id)];
+        ids.extend(traceparent.as_deref().map(|parent| (TRACEPARENT, parent)));
+        ids.extend(tracestate.map(|state| (TRACESTATE, state)));
         if let Some(request) = &self.request {
-            return request.send(&self.transport, step, attempt, ids).await;
+            return request.send(&self.transport, step, attempt, &ids).await;
         }
         let mut url = self.url.clone();
         url.query_pairs_mut().append_pair("fnId", &self.function).append_pair("stepId", step);

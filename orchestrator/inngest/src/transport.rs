@@ -28,6 +28,8 @@ pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 pub(crate) const JOB_ID: HeaderName = HeaderName::from_static("x-inngest-job-id");
 pub(crate) const NO_RETRY: HeaderName = HeaderName::from_static("x-inngest-no-retry");
 pub(crate) const SYNC_KIND: HeaderName = HeaderName::from_static("x-inngest-sync-kind");
+pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+pub(crate) const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 const SERVER_KIND: HeaderName = HeaderName::from_static("x-inngest-server-kind");
 pub(crate) const SIGNATURE: HeaderName = HeaderName::from_static("x-inngest-signature");
 

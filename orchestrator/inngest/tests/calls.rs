@@ -77,6 +77,7 @@ async fn open(url: &str, keys: Option<SigningKeys>, attempt: u32) -> Box<dyn Exe
         user: None,
         external_id: Some("order-7".into()),
         received_at: CREATED,
+        trace: None,
     };
     let view = RunView {
         run: RunId::new(CREATED, 7),
@@ -86,6 +87,7 @@ async fn open(url: &str, keys: Option<SigningKeys>, attempt: u32) -> Box<dyn Exe
         joined: Vec::new(),
         created_at: CREATED,
         labels: Vec::new(),
+        trace: None,
     };
     executor.open(view, Timestamp::MAX).await.unwrap_or_else(|error| panic!("{error:?}"))
 }
@@ -96,7 +98,15 @@ fn revealed(step: &str, kind: StepKind, value: &Value) -> RevealedOutcome {
 }
 
 fn attempt(step: &str) -> Attempt {
-    Attempt { step: step.into(), number: 2, failures: 1, max_failures: 3, deadline: Timestamp::MAX, poll_state: None }
+    Attempt {
+        step: step.into(),
+        number: 2,
+        failures: 1,
+        max_failures: 3,
+        deadline: Timestamp::MAX,
+        poll_state: None,
+        trace: None,
+    }
 }
 
 #[tokio::test]

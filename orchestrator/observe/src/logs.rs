@@ -21,6 +21,7 @@ use stepladder_core::activity::{ACTIVITY_FIELD, PERMANENT_TARGET, RUN_TARGET, SW
 use tracing::metadata::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
+use tracing_subscriber::Registry;
 use tracing_subscriber::filter::{FilterExt, ParseError, Targets, filter_fn};
 use tracing_subscriber::layer::{Context, Filter, Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
@@ -54,13 +55,21 @@ pub struct LogOptions {
     pub filter: Option<String>,
 }
 
-/// Starts logging for the whole process. If the program has already set up logging, this does
+/// A layer below the log lines, for spans that are exported.
+pub type InnerLayer = Box<dyn Layer<Registry> + Send + Sync>;
+
+/// Starts logging for the whole process, over another layer. If the program has already set up logging, this does
 /// nothing.
 ///
 /// If the filter is invalid, the first line reports this and the level is `info`.
-pub fn start<W: Write + Send + 'static>(options: LogOptions, writer: W) {
+pub fn start_over<W: Write + Send + 'static>(options: LogOptions, writer: W, inner: Option<InnerLayer>) {
     // an error means that the program has already set up logging
-    let _ = subscriber(options, writer).try_init();
+    let _ = subscriber_over(options, writer, inner).try_init();
+}
+
+/// Starts logging like [`start_over`], without another layer.
+pub fn start<W: Write + Send + 'static>(options: LogOptions, writer: W) {
+    start_over(options, writer, None);
 }
 
 /// Returns the subscriber that [`start`] installs, for tests and for parts of a program.
@@ -74,6 +83,14 @@ pub fn start<W: Write + Send + 'static>(options: LogOptions, writer: W) {
 /// });
 /// ```
 pub fn subscriber<W: Write + Send + 'static>(options: LogOptions, writer: W) -> impl Subscriber + Send + Sync {
+    subscriber_over(options, writer, None)
+}
+
+fn subscriber_over<W: Write + Send + 'static>(
+    options: LogOptions,
+    writer: W,
+    inner: Option<InnerLayer>,
+) -> impl Subscriber + Send + Sync {
     let levels = options.filter.clone().or_else(|| Some(std::env::var_os("RUST_LOG")?.to_string_lossy().into_owned()));
     let levels = levels.filter(|levels| !levels.trim().is_empty()).unwrap_or_else(|| "info".into());
     let logs = LogLayer::new(options, writer, Timestamp::now);
@@ -82,7 +99,7 @@ pub fn subscriber<W: Write + Send + 'static>(options: LogOptions, writer: W) -> 
         logs.write(Level::WARN, module_path!(), Some(message.into()), LineFields::default());
         Targets::new().with_default(LevelFilter::INFO)
     });
-    tracing_subscriber::registry().with(logs.with_filter(with_spans(filter)))
+    tracing_subscriber::registry().with(inner).with(logs.with_filter(with_spans(filter)))
 }
 
 /// Parses the levels. Lines that carry metrics are written at `info` whatever the default level is,

@@ -184,7 +184,7 @@ impl Execution for RustExecution {
     }
 
     fn run(&mut self, attempts: Vec<Attempt>) {
-        attempts.into_iter().for_each(|attempt| self.ledger.start_body(&attempt.step, attempt.poll_state));
+        attempts.into_iter().for_each(|attempt| self.ledger.start_body(attempt));
     }
 
     async fn wait(&mut self) -> Finished {

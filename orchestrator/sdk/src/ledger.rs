@@ -8,7 +8,7 @@ mod ending;
 mod reports;
 mod scope;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
 
@@ -17,7 +17,8 @@ use stepladder_core::replay::{Ledger, Reveal, StepProgress};
 use stepladder_core::retry::RetryAdvice;
 use stepladder_core::state::RevealedOutcome;
 use stepladder_core::{Failure, Json, Label, RunId, StepId, Timestamp};
-use stepladder_engine::executor::AdvisedFailure;
+use stepladder_engine::executor::{AdvisedFailure, Attempt};
+use stepladder_engine::telemetry::BodyScope;
 
 use crate::compensation::Compensation;
 use crate::duration::format_duration;
@@ -62,6 +63,8 @@ struct StepEntry {
     draws: u64,
     /// For a poll: the state that the check receives.
     poll_state: Option<Json>,
+    /// The scope of the attempt that executes, if runs are traced.
+    scope: Option<Arc<dyn BodyScope>>,
     report: BodyReport,
 }
 
@@ -70,7 +73,8 @@ pub(crate) enum Instruction {
     Wait,
     /// Drop the body, because it was stopped.
     StopBody,
-    PollBody,
+    /// Poll the body, within the scope of its attempt if runs are traced.
+    PollBody(Option<Arc<dyn BodyScope>>),
     Complete(RevealedOutcome),
     /// Fail with this reason, because no step may be polled here.
     Refuse(String),
@@ -178,7 +182,7 @@ impl ReplayLedger {
         let waker = inner.steps[at].waker.replace(waker.clone());
         let instruction = match inner.replay.poll(at) {
             StepProgress::Waiting => Instruction::Wait,
-            StepProgress::Running => Instruction::PollBody,
+            StepProgress::Running => Instruction::PollBody(inner.steps[at].scope.clone()),
             StepProgress::BodyEnded => Instruction::StopBody,
             StepProgress::Outcome(revealed) => Instruction::Complete(revealed),
             StepProgress::Closed => {
@@ -251,9 +255,10 @@ impl ReplayLedger {
         }
     }
 
-    /// Lets the body of a step run, which receives `poll_state` if it is the check of a poll. If
-    /// the step is not waiting for this, it fails, so that the engine gets a result.
-    pub(crate) fn start_body(&self, step: &StepId, poll_state: Option<Json>) {
+    /// Lets the body of a step run. If the step is not waiting for this, it fails, so that the
+    /// engine gets a result.
+    pub(crate) fn start_body(&self, attempt: Attempt) {
+        let Attempt { step, poll_state, trace, .. } = &attempt;
         let mut inner = self.lock();
         let Some(at) = inner.replay.start_body(step) else {
             let failure = Failure::new(format!("step `{step}` does not wait for its body to run"));
@@ -261,7 +266,8 @@ impl ReplayLedger {
             inner.finished.push(FinishedStep { step: step.clone(), result: Err(fault) });
             return;
         };
-        inner.steps[at].poll_state = poll_state;
+        inner.steps[at].poll_state = poll_state.clone();
+        inner.steps[at].scope = trace.as_ref().map(|trace| trace.scope.clone());
         wake(inner, at);
     }
 

@@ -14,6 +14,8 @@ mod compression;
 mod dashboard;
 mod error;
 mod guard;
+#[cfg(feature = "prometheus")]
+mod metrics;
 mod path;
 mod rest;
 mod router;
@@ -25,5 +27,7 @@ pub use apps::{AppDirectory, AppListing};
 pub use compression::compressed;
 pub use guard::auth::secrets_fault;
 pub use guard::intake::IntakeBounds;
+#[cfg(feature = "prometheus")]
+pub use metrics::{MAX_FUNCTIONS, RunMetrics};
 pub use router::{ServerOptions, router};
 pub use serve::{ConnectionLimits, serve};

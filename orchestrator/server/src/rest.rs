@@ -35,7 +35,10 @@ pub(crate) fn open_routes() -> Router<SharedServerState> {
 
 /// Returns the routes that require the dashboard token.
 pub(crate) fn routes() -> Router<SharedServerState> {
-    Router::new()
+    let routes = Router::new();
+    #[cfg(feature = "prometheus")]
+    let routes = routes.route("/metrics", get(crate::metrics::get_metrics));
+    routes
         .route("/v1/events/{id}", get(events::get_event))
         .route("/v1/events/{id}/runs", get(events::get_runs_of_event))
         .route("/v1/runs", get(runs::list_runs))

@@ -21,6 +21,8 @@ use crate::guard::auth::{self, DashboardToken, EventKeys};
 use crate::guard::body::BodyBudget;
 use crate::guard::intake::{IntakeBounds, IntakeGuard};
 use crate::guard::{inputs, origin};
+#[cfg(feature = "prometheus")]
+use crate::metrics::RunMetrics;
 use crate::rest::unanswered::UnansweredRequests;
 use crate::{dashboard, rest};
 
@@ -57,6 +59,9 @@ pub struct ServerOptions {
     pub apps: Option<Arc<dyn AppDirectory>>,
     /// The alerts that pages show.
     pub alerts: Arc<AlertBoard>,
+    /// What counts the runs of this process, for `/metrics`.
+    #[cfg(feature = "prometheus")]
+    pub metrics: Option<Arc<RunMetrics>>,
     /// Routes of front ends that programs request. They check the rights of a request themselves.
     pub open_routes: Router,
     /// Routes of front ends that require the dashboard token.
@@ -97,6 +102,8 @@ pub(crate) struct ServerState {
     pub(crate) queues: Option<Arc<dyn Queues>>,
     pub(crate) apps: Option<Arc<dyn AppDirectory>>,
     pub(crate) alerts: Arc<AlertBoard>,
+    #[cfg(feature = "prometheus")]
+    pub(crate) metrics: Option<Arc<RunMetrics>>,
     pub(crate) deadline: Option<fn(&Extensions) -> Option<Timestamp>>,
     pub(crate) unanswered: UnansweredRequests,
 }
@@ -116,6 +123,8 @@ pub fn router(engine: Arc<Engine>, options: ServerOptions) -> Router {
         queues: options.queues,
         apps: options.apps,
         alerts: options.alerts,
+        #[cfg(feature = "prometheus")]
+        metrics: options.metrics,
         deadline: options.deadline,
         unanswered: UnansweredRequests::default(),
     });

@@ -72,6 +72,7 @@ fn event(n: u64, now: Timestamp) -> Event {
         ts: at,
         user: None,
         external_id: None,
+        trace: None,
         received_at: at,
     }
 }

@@ -29,6 +29,7 @@ fn event(n: u64) -> Event {
         ts: NOW,
         user: None,
         external_id: None,
+        trace: None,
         received_at: NOW,
     }
 }

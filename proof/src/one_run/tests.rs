@@ -18,6 +18,7 @@ fn created() -> Entry {
         user: None,
         external_id: None,
         received_at: at(0),
+        trace: None,
     };
     Fact::RunCreated(Box::new(NewRun::new("f".into(), event, RunOrigin::Event))).into_entry(at(0))
 }

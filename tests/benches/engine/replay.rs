@@ -128,6 +128,7 @@ fn created() -> NewRun {
         user: None,
         external_id: None,
         received_at: now,
+        trace: None,
     };
     NewRun::new("thousand".into(), event, RunOrigin::Event)
 }

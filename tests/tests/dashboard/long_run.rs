@@ -22,7 +22,7 @@ pub(crate) async fn write_long_run(file: &Path, steps: u64) {
     let id = EventId::new(start, 1);
     let data = json::to_json(&serde_json::json!({"rows": steps})).expect("JSON");
     let name = "test/hello.world".into();
-    let event = Event { id, name, data, ts: start, user: None, external_id: None, received_at: start };
+    let event = Event { id, name, data, ts: start, user: None, external_id: None, received_at: start, trace: None };
     let run = RunId::started_by(id, &function);
     let created = NewRun::new(function.clone(), event.clone(), RunOrigin::Event);
     let mut entries = vec![Fact::RunCreated(Box::new(created)).into_entry(start)];

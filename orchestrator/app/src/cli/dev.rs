@@ -25,7 +25,7 @@ use live::LiveLines;
 use stepladder_api::Function;
 use stepladder_api::text::format_duration;
 use stepladder_engine::{Config, Pace, Workers};
-use stepladder_server::AlertBoard;
+use stepladder_server::{AlertBoard, RunMetrics};
 use stop_requests::StopRequests;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -35,6 +35,7 @@ use crate::apps::Directory;
 use crate::dev_setup::DevSetup;
 use crate::mcp::http::McpRoute;
 use crate::storage::{self, Location, Store};
+use crate::telemetry::{ProcessInfo, Telemetry};
 use crate::terminal::text::parse_duration;
 use crate::terminal::{CommandResult, StopReason, print, print_remark};
 
@@ -51,6 +52,9 @@ The next start continues all runs.";
 
 /// How long steps may continue after the server was told to stop.
 const GRACE: Duration = Duration::from_secs(10);
+
+/// How long the collector has to receive what is left when the server ends.
+const EXPORT_GRACE: Duration = Duration::from_secs(5);
 
 #[derive(Args, Debug)]
 pub(crate) struct DevArgs {
@@ -119,10 +123,16 @@ pub(crate) async fn execute(mut app: App, args: DevArgs) -> CommandResult {
     let mut stop_requests =
         StopRequests::listen().map_err(|e| StopReason::problem(format!("cannot listen for Ctrl-C: {e}")))?;
     let live = (!args.quiet).then(LiveLines::start);
-    logs::start(live.clone())?;
+    let process = ProcessInfo { code: app.code.as_deref(), role: None };
+    let telemetry = Telemetry::start(process).map_err(StopReason::problem)?;
+    logs::start(live.clone(), telemetry.layer())?;
+    Telemetry::report_missing();
     let listener = bind_listener(&args.host, args.port).await?;
     let setup = flags::run_setup_hook(&mut app).await?;
-    let config = engine_config(&app, &args, &setup);
+    let mut config = engine_config(&app, &args, &setup);
+    telemetry.connect(&mut config);
+    let metrics = Arc::new(RunMetrics::default());
+    config.observers.push(metrics.clone());
     let compiled = app.compile().map_err(StopReason::problem)?;
     let bound = listener.local_addr().map_err(|e| cannot_listen(&args.host, args.port, &e))?;
     let (address, own_port) = (shown_address(&args.host, bound), bound.port());
@@ -147,6 +157,7 @@ pub(crate) async fn execute(mut app: App, args: DevArgs) -> CommandResult {
             queues,
             deadline: None,
             alerts: alerts.clone(),
+            metrics: Some(metrics),
             apps: Some(Arc::new(Directory(apps.clone()))),
             open_routes: stepladder_inngest::open_routes(apps.clone(), engine.clone()),
             guarded_routes: stepladder_inngest::guarded_routes(apps.clone()).merge(mcp.routes()),
@@ -160,6 +171,7 @@ pub(crate) async fn execute(mut app: App, args: DevArgs) -> CommandResult {
         let _ = stopped.wait_for(|stopped| *stopped).await;
     }));
     let pruning = tokio::spawn(retention::prune_periodically(backend, engine.clone(), args.keep));
+    let metering = telemetry.watch_load(engine.clone());
     let watching = tokio::spawn(alerts::watch(engine.clone(), alerts, webhook, args.db.clone()));
     let workers = Workers::start(engine.clone(), args.concurrency.into());
     let (mut syncing, unsynced) = apps::sync(&apps, &args.apps, !args.no_poll).await;
@@ -188,6 +200,7 @@ pub(crate) async fn execute(mut app: App, args: DevArgs) -> CommandResult {
     stop.send_replace(true);
     pruning.abort();
     watching.abort();
+    metering.inspect(tokio::task::JoinHandle::abort);
     drop(syncing);
     let done = tokio::select! {
         () = stop_requests.next() => Err(StopReason::Interrupted),
@@ -196,6 +209,7 @@ pub(crate) async fn execute(mut app: App, args: DevArgs) -> CommandResult {
             false => print_remark("some steps did not end in time; the next start runs them again"),
         },
     };
+    telemetry.shut_down(EXPORT_GRACE).await;
     if let Some(live) = live {
         live.flush();
     }

@@ -45,7 +45,17 @@ pub(super) async fn serve(process: Arc<LambdaProcess>) -> Result<(), Error> {
             ..Default::default()
         },
     );
-    lambda_http::run(service_fn(move |request| answer_request(router.clone(), request))).await
+    lambda_http::run(service_fn(move |request: Request| {
+        let (process, router, context) = (process.clone(), router.clone(), request.lambda_context_ref().cloned());
+        async move {
+            let answer = answer_request(router, request).await;
+            if let Some(context) = context {
+                process.flush(&context).await;
+            }
+            answer
+        }
+    }))
+    .await
 }
 
 async fn answer_request(router: Router, request: Request) -> Result<CompleteResponse, Infallible> {

@@ -21,8 +21,12 @@ const ERROR_DELAY: Duration = Duration::from_secs(10);
 pub(super) async fn serve(process: Arc<LambdaProcess>) -> Result<(), Error> {
     lambda_runtime::run(service_fn(move |event: LambdaEvent<SqsEvent>| {
         let (process, deadline) = (process.clone(), invocation_deadline(&event.context));
-        let work = move |record| process_message(process.clone(), record, deadline);
-        async move { Ok::<_, Error>(records::process_each(event.payload, |_| false, work).await) }
+        async move {
+            let work = |record| process_message(process.clone(), record, deadline);
+            let answer = records::process_each(event.payload, |_| false, work).await;
+            process.flush(&event.context).await;
+            Ok::<_, Error>(answer)
+        }
     }))
     .await
 }

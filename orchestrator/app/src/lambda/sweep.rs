@@ -14,10 +14,18 @@ use super::LambdaProcess;
 
 pub(super) async fn serve(process: Arc<LambdaProcess>) -> Result<(), Error> {
     let published = Arc::new(AtomicBool::new(false));
-    lambda_runtime::run(service_fn(move |_: LambdaEvent<IgnoredAny>| sweep(process.clone(), published.clone()))).await
+    lambda_runtime::run(service_fn(move |event: LambdaEvent<IgnoredAny>| {
+        let (process, published) = (process.clone(), published.clone());
+        async move {
+            let swept = sweep(&process, &published).await;
+            process.flush(&event.context).await;
+            swept
+        }
+    }))
+    .await
 }
 
-async fn sweep(process: Arc<LambdaProcess>, published: Arc<AtomicBool>) -> Result<(), Error> {
+async fn sweep(process: &LambdaProcess, published: &AtomicBool) -> Result<(), Error> {
     let reported = |error: &StoreError| {
         permanent::report_failure("sweep", None, error);
     };

@@ -39,7 +39,9 @@ async fn invoke(
         let trace_target = TraceTarget { daemon: daemon.clone(), header: header.clone() };
         run_hop(process.clone(), record, deadline, trace_target).instrument(span)
     });
-    Ok(answer.await)
+    let answer = answer.await;
+    process.flush(&context).await;
+    Ok(answer)
 }
 
 /// Returns whether this wake may end its worker, for example because its step needs too much

@@ -15,6 +15,7 @@ use crate::hop::writing::Draft;
 use crate::journal::{Fact, Failure, NewRun, Outcome, RunOrigin, StepKind};
 use crate::limits::{EVENT_BYTES, name_problem};
 use crate::system::FUNCTION_INVOKED;
+use crate::trace::{RunTrace, SpanOf};
 use crate::{ErrorCode, Event, EventId, Json, RunId, StepId, Timestamp, WakeCause};
 
 /// The function that a step calls.
@@ -185,6 +186,7 @@ impl ActiveHop {
             user: child.user.clone().or_else(|| self.run.created.event.user.clone()),
             external_id: None,
             received_at: self.run.created_at,
+            trace: RunTrace::of(self.run.run, &self.run.created).context_to_send(SpanOf::Step(&child.step)),
         };
         let origin = RunOrigin::Invoke { parent: self.run.run, step: child.step.clone() };
         NewRun { bound: child.bound, ..NewRun::new(child.function.clone(), event, origin) }

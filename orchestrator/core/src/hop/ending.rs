@@ -10,6 +10,7 @@ use crate::journal::{NewRun, RunOrigin};
 use crate::slot::{Holder, Limit};
 use crate::state::{RunEnd, RunOutcome, RunState, StepState};
 use crate::system::FUNCTION_FAILED;
+use crate::trace::{RunTrace, SpanOf};
 use crate::{Event, EventId, OwnStep, RunId, Wake, WakeCause};
 
 /// The work that follows the end of a run.
@@ -201,6 +202,7 @@ fn failure_run(versions: &Versions, run: &RunState, end: &RunEnd) -> Option<(Run
         user: None,
         external_id: None,
         received_at: end.at,
+        trace: RunTrace::of(run.run, &run.created).context_to_send(SpanOf::Run),
     };
     Some((handler, NewRun::new(function, event, RunOrigin::Failure { of: run.run })))
 }

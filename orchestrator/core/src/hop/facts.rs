@@ -21,10 +21,3 @@ pub(super) fn shown_ahead(entries: &[Entry]) -> usize {
     let is_shown = |entry: &&Entry| matches!(entry.fact, Fact::StepSucceeded { .. } | Fact::StepFailed { .. });
     entries.iter().filter(is_shown).count()
 }
-
-/// Returns whether this kind of fact starts the run, because it proves that the handler was
-/// executed.
-pub(super) fn starts_run(fact: &Fact) -> bool {
-    fact.is_requested_by_handler()
-        || matches!(fact, Fact::HandlerFailed { .. } | Fact::RunCompleted { .. } | Fact::RunFailed { .. })
-}

@@ -18,6 +18,7 @@ use crate::journal::{Entry, Fact, Failure, StepKind};
 use crate::signal::named_wait;
 use crate::slot::{Holder, Limit};
 use crate::state::{StepState, WaitTarget};
+use crate::trace::{RunTrace, SpanOf};
 use crate::waiting::EventWait;
 use crate::{ErrorCode, Event, EventId, NewEvent, StepId, Timestamp, WakeCause, bounds, id};
 
@@ -310,7 +311,12 @@ impl ActiveHop {
         let random = id::hash(&[b"send", &self.run.run.to_bytes(), step.as_bytes()]);
         let first = EventId::new(self.run.created_at, random);
         let ids = std::iter::successors(Some(first), |id| Some(id.next()));
-        ids.zip(events).map(|(id, event)| event.clone().accept(id, now)).collect()
+        let sent = RunTrace::of(self.run.run, &self.run.created).context_to_send(SpanOf::Step(step));
+        let accept = |(id, event): (EventId, &NewEvent)| {
+            let event = event.clone().accept(id, now);
+            Event { trace: event.trace.or_else(|| sent.clone()), ..event }
+        };
+        ids.zip(events).map(accept).collect()
     }
 
     /// Returns why events cannot be sent: they are invalid, or the run has no room for their ids.

@@ -8,7 +8,7 @@ use crate::decide::Want;
 use crate::hop::active::{ActiveHop, ActivePhase, Turn};
 use crate::hop::calling::Calling;
 use crate::hop::effect::{EarlyWrite, Effect, LateWrite, LogEvent, Write};
-use crate::hop::facts::{is_executed, is_outcome, shown_ahead, starts_run};
+use crate::hop::facts::{is_executed, is_outcome, shown_ahead};
 use crate::hop::input::{StoreFault, WriteResult};
 use crate::hop::keeping::KeepReason;
 use crate::hop::lines::with_log_lines;
@@ -194,7 +194,7 @@ impl ActiveHop {
 
     /// Applies a written record to the run, and logs what it contains.
     fn record(&mut self, record: &Record, turn: &mut Turn<'_>) -> Result<(), StoreFault> {
-        let starts = self.run.first_run_at.is_none() && record.entries.iter().any(|entry| starts_run(&entry.fact));
+        let starts = self.run.first_run_at.is_none() && record.entries.iter().any(|entry| entry.fact.starts_run());
         let lived = self.run.end.is_none();
         let ended: Vec<Entry> = record.entries.iter().filter_map(|entry| self.end_of_attempt(entry)).collect();
         self.read_on(std::slice::from_ref(record))?;

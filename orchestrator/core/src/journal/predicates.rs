@@ -19,6 +19,13 @@ impl Fact {
         )
     }
 
+    /// Returns whether this kind of fact starts the run, because it proves that the handler was
+    /// executed.
+    pub(crate) fn starts_run(&self) -> bool {
+        self.is_requested_by_handler()
+            || matches!(self, Self::HandlerFailed { .. } | Self::RunCompleted { .. } | Self::RunFailed { .. })
+    }
+
     /// Returns whether something arrived that no hop has handled yet. `before` says whether that
     /// was so before this fact.
     pub(crate) fn leaves_arrival(&self, before: bool) -> bool {

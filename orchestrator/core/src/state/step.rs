@@ -46,6 +46,11 @@ pub struct Step {
     /// The call of the executor in which the latest attempt was executed, if its outcome was
     /// recorded while the call went on.
     pub checkpointed_in: Option<u32>,
+    /// When the journal first named the step.
+    pub first_at: Timestamp,
+    /// When the step began to do what it is doing: to execute, to wait for its retry, to sleep, to
+    /// wait, or to be ready for a start.
+    pub since: Timestamp,
     /// Whether the handler has failed since it started the attempt that is running now.
     pub(crate) outlives_handler: bool,
 }
@@ -125,8 +130,8 @@ impl Step {
         matches!(&self.state, StepState::Retrying { retry_at, error: Some(_) } if *retry_at <= now)
     }
 
-    /// Creates a step without any attempt.
-    pub(crate) fn new(kind: StepKind, state: StepState) -> Self {
+    /// Creates a step without any attempt, which an entry of this time names first.
+    pub(crate) fn new(kind: StepKind, state: StepState, at: Timestamp) -> Self {
         Self {
             kind,
             state,
@@ -142,6 +147,8 @@ impl Step {
             woken: false,
             woken_with: None,
             checkpointed_in: None,
+            first_at: at,
+            since: at,
             outlives_handler: false,
         }
     }
@@ -168,7 +175,7 @@ impl Step {
 
     /// Returns the step as it is after an entry; `None` if the entry does not change the step.
     pub(crate) fn after_entry(before: Option<&Self>, entry: &Entry) -> Option<Self> {
-        let mut step = before.cloned().unwrap_or_else(|| Self::new(StepKind::Run, StepState::Wanted));
+        let mut step = before.cloned().unwrap_or_else(|| Self::new(StepKind::Run, StepState::Wanted, entry.at));
         step.change(entry).then_some(step)
     }
 
@@ -292,6 +299,9 @@ impl Step {
             | Fact::RunFailed { .. }
             | Fact::RunCancelled { .. }
             | Fact::RunSkipped { .. } => return false,
+        }
+        if !matches!(entry.fact, Fact::WaitSkipped { .. } | Fact::HeartbeatReceived { .. }) {
+            step.since = entry.at;
         }
         true
     }

@@ -68,7 +68,7 @@ impl RunControl {
                 continue;
             }
             for entry in &written {
-                crate::hop::log_attempt(&state, entry, now.since(before));
+                crate::hop::log_attempt(&self.runtime.config, &state, entry, now.since(before));
             }
             let ends_call = written.iter().any(is_failure) || is_half_over(&state, now);
             self.runs.keep_read_state(state);

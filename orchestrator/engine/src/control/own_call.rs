@@ -50,6 +50,7 @@ impl RunControl {
             user: None,
             external_id: None,
             received_at: now,
+            trace: None,
         };
         let created = NewRun::new(function.clone(), event, RunOrigin::Event);
         let lease_until = now + self.runtime.config.worker_timeout_of(&function);
@@ -103,10 +104,10 @@ impl RunControl {
                 continue;
             }
             for entry in &written {
-                crate::hop::log_attempt(&state, entry, settings.now.since(before));
+                crate::hop::log_attempt(&self.runtime.config, &state, entry, settings.now.since(before));
             }
             if let Some(end) = &state.end {
-                crate::hop::log_end(&state, end);
+                crate::hop::log_end(&self.runtime.config, &state, end);
             }
             self.runs.keep_read_state(state.clone());
             return Ok(state);

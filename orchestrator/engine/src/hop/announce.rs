@@ -40,6 +40,7 @@ impl Hops {
             user: None,
             external_id: None,
             received_at: end.at,
+            trace: None,
         };
         let events: Vec<Event> = listeners.names(&end.how).map(event).collect();
         self.intake.accept(events, end.at).await.map(drop)

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use stepladder_core::hop::{Attempt, Finished, Hop, Input, Opening, PollResult, StoreFault};
 use stepladder_core::state::RevealedOutcome;
+use stepladder_core::trace::SpanOf;
 use stepladder_core::{RunId, StepId, Timestamp};
 
 use crate::clock::Clock;
@@ -60,7 +61,8 @@ impl Shell<'_> {
         let (Some(run), Some(found)) = (hop.run(), found) else {
             return Input::StoreFailed(StoreFault::Unavailable(format!("function `{function}` is gone")));
         };
-        let view = RunView { attempt, ..RunView::of(run) };
+        let trace = self.storage.hops.runtime.config.span_of(run, SpanOf::Run);
+        let view = RunView { attempt, trace, ..RunView::of(run) };
         let clock = &*self.storage.hops.runtime.clock;
         match answer_in_time(clock, deadline, found.executor.open(view, deadline)).await {
             Ok(execution) => {
@@ -104,13 +106,15 @@ impl Shell<'_> {
         None
     }
 
-    pub(super) fn run(&mut self, attempts: Vec<Attempt>) -> Option<Input> {
+    pub(super) fn run(&mut self, hop: &Hop, attempts: Vec<Attempt>) -> Option<Input> {
         let open = self.execution.as_mut()?;
         let mut started = Vec::with_capacity(attempts.len());
         for attempt in attempts {
             let watch = self.storage.hops.watch(&attempt, open.deadline);
             let Attempt { ready, expires, .. } = attempt;
             open.watched.insert(ready.step.clone(), watch);
+            let config = &self.storage.hops.runtime.config;
+            let trace = hop.run().and_then(|run| config.attempt_trace(run, &ready.step, ready.attempt));
             started.push(executor::Attempt {
                 step: ready.step,
                 number: ready.attempt,
@@ -118,6 +122,7 @@ impl Shell<'_> {
                 max_failures: ready.policy.retries.saturating_add(1),
                 deadline: expires,
                 poll_state: ready.poll_state,
+                trace,
             });
         }
         open.execution.run(started);

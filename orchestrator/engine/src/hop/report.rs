@@ -4,13 +4,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use stepladder_core::activity::RUN_TARGET;
 use stepladder_core::hop::{Hop, Input, LogEvent};
 use stepladder_core::journal::{Entry, Fact};
 use stepladder_core::report::{LogLevel, LogLine};
 use stepladder_core::state::{RunEnd, RunOutcome, RunState};
+use stepladder_core::trace::{RunTrace, SpanOf};
 use stepladder_core::{RunId, Status, StepId, Timestamp};
 
 use crate::activity::{Activity, StepChange};
+use crate::config::Config;
 use crate::hop::Shell;
 use crate::permanent;
 use crate::ports::StoreError;
@@ -21,15 +24,26 @@ pub(crate) struct Subject {
     run: RunId,
     function: Arc<str>,
     created_at: Timestamp,
+    /// The trace of the run; `None` if runs are not traced.
+    trace: Option<Arc<RunTrace>>,
 }
 
 impl Subject {
-    pub(super) fn of(state: &RunState) -> Self {
-        Self { run: state.run, function: state.created.function.clone(), created_at: state.created_at }
+    pub(super) fn of(config: &Config, state: &RunState) -> Self {
+        let trace = config.tracer.as_ref().map(|_| Arc::new(RunTrace::of(state.run, &state.created)));
+        Self { run: state.run, function: state.created.function.clone(), created_at: state.created_at, trace }
+    }
+
+    /// Emits log lines with the ids of this span of the run, if runs are traced.
+    fn within(&self, of: SpanOf<'_>, emit: impl FnOnce()) {
+        let Some(trace) = &self.trace else { return emit() };
+        let (trace_id, span_id) = (trace.trace, trace.span_id(of));
+        tracing::info_span!(target: RUN_TARGET, "trace", %trace_id, %span_id).in_scope(emit);
     }
 
     fn emit_step(&self, step: &StepId, attempt: u32, change: StepChange<'_>) {
-        Activity::Step { run: self.run, function: &self.function, step, attempt, change }.emit();
+        let activity = Activity::Step { run: self.run, function: &self.function, step, attempt, change };
+        self.within(SpanOf::Attempt(step, attempt), || activity.emit());
     }
 
     fn log_end(&self, end: &RunEnd) {
@@ -39,7 +53,10 @@ impl Subject {
         };
         let (run, function) = (self.run, &*self.function);
         let took = end.at.since(self.created_at);
-        Activity::RunEnded { run, function, status: end.how.status(), took, error: error.as_deref() }.emit();
+        let error = error.as_deref();
+        self.within(SpanOf::Run, || {
+            Activity::RunEnded { run, function, status: end.how.status(), took, error }.emit();
+        });
     }
 
     fn log_attempt(&self, entry: &Entry, took: Duration) {
@@ -77,6 +94,11 @@ impl Subject {
     /// Writes a log line of user code as an event with the target `stepladder::log` and the line's
     /// own level.
     fn log_line(&self, step: Option<&StepId>, attempt: u32, line: &LogLine) {
+        let of = step.map_or(SpanOf::Run, |step| SpanOf::Attempt(step, attempt));
+        self.within(of, || self.emit_log_line(step, attempt, line));
+    }
+
+    fn emit_log_line(&self, step: Option<&StepId>, attempt: u32, line: &LogLine) {
         let (run, function, message) = (self.run, &self.function, &line.message);
         let step = step.map(tracing::field::display);
         let fields = line.fields.as_ref().map(|fields| fields.get());
@@ -95,8 +117,8 @@ impl Subject {
 }
 
 /// Logs that a run has ended.
-pub(crate) fn log_end(state: &RunState, end: &RunEnd) {
-    Subject::of(state).log_end(end);
+pub(crate) fn log_end(config: &Config, state: &RunState, end: &RunEnd) {
+    Subject::of(config, state).log_end(end);
 }
 
 /// Logs that a run was skipped. Such a run ends when it is created.
@@ -106,8 +128,8 @@ pub(crate) fn log_skipped(run: RunId, function: &str) {
 }
 
 /// Logs how an attempt ended, with its execution time.
-pub(crate) fn log_attempt(state: &RunState, entry: &Entry, took: Duration) {
-    Subject::of(state).log_attempt(entry, took);
+pub(crate) fn log_attempt(config: &Config, state: &RunState, entry: &Entry, took: Duration) {
+    Subject::of(config, state).log_attempt(entry, took);
 }
 
 impl Shell<'_> {
@@ -135,7 +157,7 @@ impl Subject {
     fn log(&self, event: LogEvent) {
         let (run, function) = (self.run, &*self.function);
         match event {
-            LogEvent::RunStarted => Activity::RunStarted { run, function }.emit(),
+            LogEvent::RunStarted => self.within(SpanOf::Run, || Activity::RunStarted { run, function }.emit()),
             LogEvent::RunEnded(end) => self.log_end(&end),
             LogEvent::AttemptStarted { step, attempt } => self.emit_step(&step, attempt, StepChange::Started),
             LogEvent::AttemptEnded { entry, took } => self.log_attempt(&entry, took),

@@ -104,8 +104,9 @@ impl Storage<'_> {
                 Box::pin(async move { hops.slots.release_ended(&limits).await.map(|()| Input::Done) })
             }
             Effect::ReadInbox => Box::pin(self.read_inbox(run.run)),
-            Effect::Send(events) => {
+            Effect::Send(mut events) => {
                 let now = hops.runtime.now();
+                hops.runtime.config.trace_sent(run, &mut events);
                 Box::pin(async move { hops.intake.accept(events, now).await.map(Input::Sent) })
             }
             Effect::StartRun(start) => {

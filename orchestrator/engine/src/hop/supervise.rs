@@ -64,6 +64,11 @@ impl Drop for BodyWatch {
 }
 
 impl RunningBodies {
+    /// Returns the number of executing bodies.
+    pub(crate) fn count(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     /// Returns the executing bodies, oldest first.
     pub(crate) fn executing(&self) -> Vec<RunningBody> {
         let bodies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -134,7 +139,9 @@ impl Hops {
             match self.runs.append(&mut state, entries.clone(), &mut commit).await? {
                 AppendOutcome::Conflict => continue,
                 AppendOutcome::Done => {
-                    entries.iter().for_each(|failed| crate::hop::log_attempt(&state, failed, now.since(body.began)));
+                    entries.iter().for_each(|failed| {
+                        crate::hop::log_attempt(&self.runtime.config, &state, failed, now.since(body.began))
+                    });
                     break;
                 }
                 AppendOutcome::Refused => break,

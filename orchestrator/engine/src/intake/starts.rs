@@ -157,9 +157,9 @@ impl Intake {
         if starts.is_empty() {
             return Ok(Vec::new());
         }
-        let (skipped, states) = (skipped_runs(&starts), self.runs.states_of(&starts));
+        let (noted, states) = (self.noted_runs(&starts), self.runs.states_of(&starts));
         let results = self.runtime.backend.create_runs(starts).await?;
-        log_skipped(skipped, &results);
+        self.report_created(noted, &results);
         self.runs.keep_created(states, &results);
         Ok(results)
     }
@@ -257,23 +257,6 @@ pub(crate) fn split_by_flow_control(catalog: &Catalog, runs: Vec<RunDraft>) -> (
         let asks = catalog.spec(&created.function).is_some_and(|spec| !spec.flow.is_unrestricted());
         !asks || !more.is_empty() || bypasses_flow_control(&created.origin)
     })
-}
-
-/// For each run of a call, the id and the function if the run is created as skipped, or else
-/// `None`.
-pub(crate) type SkippedRuns = Vec<Option<(RunId, Arc<str>)>>;
-
-pub(crate) fn skipped_runs(starts: &[RunStart]) -> SkippedRuns {
-    let skipped = |start: &RunStart| start.row.ended.map(|_| (start.row.run, start.row.function.clone()));
-    starts.iter().map(skipped).collect()
-}
-
-pub(crate) fn log_skipped(skipped: SkippedRuns, results: &[StartResult]) {
-    for (skipped, result) in skipped.into_iter().zip(results) {
-        if let (Some((run, function)), StartResult::New) = (skipped, result) {
-            crate::hop::log_skipped(run, &function);
-        }
-    }
 }
 
 /// Returns whether a run with this origin is created without flow control. This is true if a person

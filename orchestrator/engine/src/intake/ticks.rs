@@ -88,6 +88,7 @@ impl Intake {
             user: None,
             external_id: None,
             received_at: self.runtime.now(),
+            trace: None,
         };
         let created = NewRun::new(function.clone(), event, RunOrigin::Cron);
         self.start_runs(vec![(wake.run, created, Vec::new())]).await.map(drop)

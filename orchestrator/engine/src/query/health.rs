@@ -31,7 +31,21 @@ pub struct Health {
     pub more_timers: bool,
 }
 
+/// How much this process has to do.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Load {
+    /// The amount of work that waits in this process; `None` if the queue is a separate service.
+    pub backlog: Option<Backlog>,
+    /// The number of bodies that are executing in this process.
+    pub executing: usize,
+}
+
 impl Query {
+    /// Returns how much this process has to do, without reading the store.
+    pub fn load(&self) -> Load {
+        Load { backlog: self.backlog(), executing: self.bodies.count() }
+    }
+
     /// Reads the cursor of the sweep, and the timers of at most 11 minutes. Timers that cannot be
     /// read are omitted, because the sweep reports them.
     ///

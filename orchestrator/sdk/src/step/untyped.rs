@@ -130,8 +130,11 @@ impl<'a> UntypedStep<'a> {
                 self.code().running = None;
                 Poll::Pending
             }
-            Instruction::PollBody => {
-                self.poll_body(cx);
+            Instruction::PollBody(scope) => {
+                match scope {
+                    Some(scope) => scope.enter(&mut || self.poll_body(cx)),
+                    None => self.poll_body(cx),
+                }
                 Poll::Pending // the outcome is recorded before the handler sees it
             }
             Instruction::Complete(revealed) => {

@@ -74,6 +74,7 @@ impl Session {
             max_failures: 1,
             deadline: Timestamp::MAX,
             poll_state: None,
+            trace: None,
         };
         self.execution.run(steps.iter().map(attempt).collect());
     }
@@ -171,6 +172,7 @@ impl ReplayedRun {
             user: None,
             external_id: None,
             received_at: CREATED,
+            trace: None,
         };
         let view = RunView {
             run: RunId::new(CREATED, 7),
@@ -180,6 +182,7 @@ impl ReplayedRun {
             joined: Vec::new(),
             created_at: CREATED,
             labels: Vec::new(),
+            trace: None,
         };
         let opened = self.function.executor.open(view, Timestamp::MAX).now_or_never().expect("it opens at once");
         match opened {

@@ -2,6 +2,7 @@
 //! routes that show accepted events.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
@@ -13,6 +14,7 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use stepladder_api::{DataResponse, Event, EventsResponse};
+use stepladder_core::trace::TraceContext;
 use stepladder_core::{EventId, NewEvent, Timestamp};
 use stepladder_engine::{EngineError, IdSeed};
 
@@ -73,7 +75,10 @@ async fn accept(
     // would not see the response
     let body = shared.bodies.read(body, BODY_BYTES).await?;
     let mut admitted = shared.intake.admit(&shared.engine)?;
-    let events = NewEvent::decode_all(&body.bytes)?;
+    let mut events = NewEvent::decode_all(&body.bytes)?;
+    if let Some(trace) = parse_trace_headers(headers).map(Arc::new) {
+        events.iter_mut().filter(|event| event.trace.is_none()).for_each(|event| event.trace = Some(trace.clone()));
+    }
     admitted.reserve(events.len())?;
     let seed = parse_seed_header(headers);
     // without a seed, a repeated request is recognised by its body
@@ -103,6 +108,14 @@ async fn accept(
         attempt.mark_answered();
     }
     Ok(ids?)
+}
+
+/// Reads the span of the sender from the headers of a request. Invalid headers are ignored, as the
+/// standard requires. An event with a `traceparent` of its own keeps that.
+fn parse_trace_headers(headers: &HeaderMap) -> Option<TraceContext> {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let parent = text("traceparent")?;
+    TraceContext::parse(parent, text("tracestate")).or_else(|_| TraceContext::parse(parent, None)).ok()
 }
 
 /// Reads the seed from the headers of a request. An invalid seed is ignored, as Inngest does.
@@ -173,6 +186,20 @@ mod tests {
         let seed = seed_of("1743130137367,eii2YKXRVTJPuA==").unwrap();
         assert_eq!(seed.at, Timestamp::from_millis(1_743_130_137_367));
         assert_eq!(seed.random, 0x7a28_b660_a5d1_5532_4fb8);
+    }
+
+    #[test]
+    fn the_headers_of_a_trace_are_read_and_invalid_ones_are_ignored() {
+        let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let read = |parent: &str, state: &str| {
+            let of = |name: &str, value: &str| (name.parse().unwrap(), HeaderValue::from_str(value).unwrap());
+            parse_trace_headers(&HeaderMap::from_iter([of("traceparent", parent), of("tracestate", state)]))
+        };
+        let both = read(parent, "a=1").unwrap();
+        assert_eq!((both.traceparent(), both.state.as_deref()), (parent.into(), Some("a=1")));
+        assert_eq!(read(parent, &"a".repeat(600)).unwrap().state, None);
+        assert_eq!(read("00-1-2-3", "a=1"), None);
+        assert_eq!(parse_trace_headers(&HeaderMap::new()), None);
     }
 
     #[test]

@@ -103,8 +103,16 @@ impl Journal {
         let function: Arc<str> = "echo".into();
         let id = EventId::new(START, u128::from(self.facts.len() as u64) + u128::from(rand_of(&self.facts)));
         let data = to_json(&json!({"clientId": "c1"})).unwrap();
-        let event =
-            Event { id, name: "test/echo".into(), data, ts: START, user: None, external_id: None, received_at: START };
+        let event = Event {
+            id,
+            name: "test/echo".into(),
+            data,
+            ts: START,
+            user: None,
+            external_id: None,
+            received_at: START,
+            trace: None,
+        };
         let run = RunId::started_by(id, &function);
         let created = Fact::RunCreated(Box::new(NewRun::new(function.clone(), event.clone(), RunOrigin::Event)));
         let ended = self.facts.last().and_then(|(at, fact)| Some((at_ms(*at), status_of(fact)?)));

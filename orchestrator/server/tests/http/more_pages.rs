@@ -247,6 +247,7 @@ async fn events_are_listed_in_the_order_in_which_they_were_received() {
             ts: now,
             user: None,
             external_id: None,
+            trace: None,
             received_at: now + Duration::from_millis(received),
         };
         world.store_event(event).await;

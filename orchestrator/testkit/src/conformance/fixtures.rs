@@ -48,6 +48,7 @@ pub(super) fn event(n: u64) -> Event {
         user: None,
         external_id: None,
         received_at: START,
+        trace: None,
     }
 }
 

@@ -129,6 +129,7 @@ async fn answer(
         max_failures: 1,
         deadline: Timestamp::MAX,
         poll_state: None,
+        trace: None,
     };
     inner.run(bodies.iter().map(attempt).collect());
     while !bodies.is_empty() {

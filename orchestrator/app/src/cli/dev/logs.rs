@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal};
 
 use anstream::{AutoStream, ColorChoice};
 use stepladder_core::activity::RUN_TARGET;
+use stepladder_observe::logs::InnerLayer;
 use tracing::Metadata;
 use tracing_subscriber::filter::{FilterExt, LevelFilter, filter_fn};
 use tracing_subscriber::fmt::format::Writer;
@@ -16,11 +17,11 @@ use tracing_subscriber::{EnvFilter, Layer, fmt};
 use super::live::{LOG_TARGET, LiveLines};
 use crate::terminal::StopReason;
 
-/// Starts logging. With `live`, the progress of runs is printed too.
+/// Starts logging, over another layer. With `live`, the progress of runs is printed too.
 ///
 /// # Errors
 /// `RUST_LOG` cannot be parsed.
-pub(super) fn start(live: Option<LiveLines>) -> Result<(), StopReason> {
+pub(super) fn start(live: Option<LiveLines>, inner: Option<InnerLayer>) -> Result<(), StopReason> {
     let levels = std::env::var("RUST_LOG").unwrap_or_default();
     let levels = if levels.trim().is_empty() { "info" } else { &levels };
     let filter = EnvFilter::builder().parse(levels).map_err(|e| {
@@ -40,7 +41,7 @@ pub(super) fn start(live: Option<LiveLines>) -> Result<(), StopReason> {
         live.with_filter(filter_fn(shown))
     });
     // if the program has already set up logging, that remains in effect
-    let _ = tracing_subscriber::registry().with(runs).with(logs).try_init();
+    let _ = tracing_subscriber::registry().with(inner).with(runs).with(logs).try_init();
     Ok(())
 }
 

@@ -151,6 +151,7 @@ fn attempt_of(want: &Want) -> Attempt {
         max_failures: 1,
         deadline: Timestamp::MAX,
         poll_state: None,
+        trace: None,
     }
 }
 
