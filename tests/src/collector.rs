@@ -123,7 +123,8 @@ impl Collector {
         self.received.lock().expect("no panic").clone()
     }
 
-    /// Waits for the span of a run, which comes after its other spans. Returns all spans of the run.
+    /// Waits for the span of a run, which comes after its other spans. Returns all spans of
+    /// the run.
     pub async fn spans_of(&self, run: &str) -> Vec<ReceivedSpan> {
         wait_for("the spans of a run", async || {
             let spans = self.received().spans;

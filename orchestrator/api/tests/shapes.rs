@@ -37,6 +37,7 @@ fn an_event_has_all_its_fields() {
         user: Some(json(r#"{"id":7}"#)),
         external_id: Some("mine".into()),
         received_at: Timestamp::from_millis(1_767_225_600_120),
+        trace: None,
     };
     assert_eq!(serde_json::to_string(&DataResponse { data: Event::from(&accepted) }).unwrap(), text);
 }

@@ -22,7 +22,7 @@ fn value_of_size(bytes: usize) -> Json {
 fn event_of_size(bytes: usize) -> Event {
     let data = json::to_json(&serde_json::json!({ "a": "x".repeat(bytes - 8) })).unwrap();
     let id = EventId::new(AT, 7);
-    Event { id, name: "a/b".into(), data, ts: AT, user: None, external_id: None, received_at: AT }
+    Event { id, name: "a/b".into(), data, ts: AT, user: None, external_id: None, received_at: AT, trace: None }
 }
 
 fn step_succeeded(step: &str, bytes: usize) -> Fact {

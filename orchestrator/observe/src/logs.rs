@@ -58,8 +58,8 @@ pub struct LogOptions {
 /// A layer below the log lines, for spans that are exported.
 pub type InnerLayer = Box<dyn Layer<Registry> + Send + Sync>;
 
-/// Starts logging for the whole process, over another layer. If the program has already set up logging, this does
-/// nothing.
+/// Starts logging for the whole process, over another layer. If the program has already set up
+/// logging, this does nothing.
 ///
 /// If the filter is invalid, the first line reports this and the level is `info`.
 pub fn start_over<W: Write + Send + 'static>(options: LogOptions, writer: W, inner: Option<InnerLayer>) {

@@ -24,8 +24,8 @@ const OTHERS: [&str; 9] = [
     "AWS_XRAY_DAEMON_ADDRESS",
     "_X_AMZN_TRACE_ID",
 ];
-/// Variables that libraries read: the AWS SDK, and the library for colours.
-const LIBRARIES: [&str; 3] = ["AWS_PROFILE", "AWS_ENDPOINT_URL", "NO_COLOR"];
+/// Variables that libraries read: the AWS SDK, the library for colours, and OpenTelemetry.
+const LIBRARIES: [&str; 4] = ["AWS_PROFILE", "AWS_ENDPOINT_URL", "NO_COLOR", "OTEL_EXPORTER_OTLP_ENDPOINT"];
 
 fn is_name(text: &str) -> bool {
     text.len() > 3 && text.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')

@@ -64,6 +64,7 @@ pub(crate) fn event(n: u128) -> Event {
         user: None,
         external_id: None,
         received_at: START,
+        trace: None,
     }
 }
 

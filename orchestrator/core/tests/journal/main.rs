@@ -29,6 +29,7 @@ pub(crate) fn first_record() -> Record {
         user: None,
         external_id: None,
         received_at: at,
+        trace: None,
     };
     let created = NewRun::new("f".into(), event, RunOrigin::Event);
     record(0, vec![Fact::RunCreated(Box::new(created)).into_entry(at)])

@@ -95,8 +95,8 @@ impl Attributes {
         }
     }
 
-    /// Adds the usage of a model. If an attempt has used several, returns an event for each, because
-    /// an attribute has one value.
+    /// Adds the usage of a model. If an attempt has used several, returns an event for each,
+    /// because an attribute has one value.
     pub(super) fn add_usage(&mut self, usage: &[Usage], at: SystemTime) -> Vec<Event> {
         match usage {
             [] => Vec::new(),

@@ -34,6 +34,7 @@ pub(crate) const ROUTES: &[(&str, &str, &[&str], RouteBody)] = &[
     ("POST", "/v1/signals/{token}", &[], Anything),
     ("POST", "/v1/signals/{token}/fail", &[], Json(r#"{"message":"no"}"#)),
     ("POST", "/v1/signals/{token}/heartbeat", &[], Nothing),
+    ("GET", "/metrics", &[], Nothing),
     ("GET", "/login", &["next"], Nothing),
     ("POST", "/login", &[], Form("token=a-token")),
     ("GET", "/v1/events/{id}", &[], Nothing),
