@@ -13,8 +13,8 @@
 //! - `local` (default): the local server `dev`, with SQLite and the HTTP API. Includes `cli`.
 //! - `aws`: the roles of a Lambda function, and `--table` of the command line. A binary
 //!   for Lambda has only this feature, which keeps the binary small.
-//! - `otel`: traces and metrics over OTLP, for the local server and on Lambda; `otel-grpc`: also over
-//!   gRPC.
+//! - `otel`: traces and metrics over OTLP, for the local server and on Lambda; `otel-grpc`: also
+//!   over gRPC.
 
 mod app;
 #[cfg(any(feature = "local", feature = "aws"))]
