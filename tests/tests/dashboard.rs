@@ -131,3 +131,12 @@ async fn times_are_shown_in_the_zone_of_the_reader() {
     run_scene_of(&server, "tasks.mjs", "times").await;
     server.assert_no_error_logged();
 }
+
+/// Every page is accessible in all widths and themes, and complete without the script.
+#[tokio::test]
+async fn every_page_is_accessible_and_works_without_its_script() {
+    let mut server = ServerProcess::new().argument("--retry-delay").argument("50ms");
+    server.start().await;
+    run_scene_of(&server, "pages.mjs", "pages").await;
+    server.assert_no_error_logged();
+}

@@ -37,6 +37,7 @@ pub use listing::{
 pub use run::RunAtEntry;
 pub use trends::{TrendPoint, TrendSpan, Trends};
 pub use wait_queues::{MAX_TICKETS, WaitQueueView};
+pub use waiting::ordinal;
 
 /// Answers queries about runs, events, limits and health.
 pub struct Query {

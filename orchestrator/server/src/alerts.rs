@@ -1,7 +1,8 @@
 //! Alerts of the one-machine server: on every page, and to a sink such as a webhook.
 //!
 //! An alert is raised when a check finds a problem, and resolved when the next check does not. The
-//! sink hears of each change once. If it fails, the next check repeats what it missed.
+//! sink hears of each change once. If it fails, a later check repeats what it missed, after a delay
+//! that doubles up to an hour.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -18,6 +19,9 @@ use stepladder_engine::{AlertLimits, Engine, EngineError, RunProblem};
 const STALLED: Duration = Duration::from_secs(60);
 /// The maximum number of messages that are kept while the sink fails.
 const MAX_MISSED: usize = 50;
+/// The delays before a sink that has failed is asked again: the first, and the longest.
+const FIRST_DELAY: Duration = Duration::from_secs(30);
+const LONGEST_DELAY: Duration = Duration::from_secs(3_600);
 /// The maximum number of bytes of a function's id in a sentence.
 const ID_BYTES: usize = 120;
 
@@ -82,6 +86,9 @@ pub struct AlertMonitor {
     processed: (u64, Option<Timestamp>),
     /// Messages that the sink has not taken.
     missed: VecDeque<String>,
+    /// How many times in a row the sink has failed, and when it is asked again.
+    failures: u32,
+    retry_at: Option<Timestamp>,
 }
 
 impl fmt::Debug for AlertMonitor {
@@ -94,7 +101,7 @@ impl AlertMonitor {
     /// Creates a monitor.
     pub fn new(engine: Arc<Engine>, board: Arc<AlertBoard>, sink: Option<Box<dyn AlertSink>>, disk: DiskProbe) -> Self {
         let (limits, processed, missed) = (AlertLimits::default(), (0, None), VecDeque::new());
-        Self { engine, board, sink, disk, limits, processed, missed }
+        Self { engine, board, sink, disk, limits, processed, missed, failures: 0, retry_at: None }
     }
 
     /// Checks once.
@@ -162,11 +169,19 @@ impl AlertMonitor {
             self.missed.drain(..).for_each(|text| tracing::warn!("{text}"));
             return;
         };
+        let now = self.engine.now();
+        if self.retry_at.is_some_and(|at| now < at) {
+            return;
+        }
         while let Some(text) = self.missed.front() {
             if let Err(error) = sink.send(text).await {
-                tracing::warn!(%error, "an alert could not be sent; the next check tries again");
+                let delay = FIRST_DELAY.saturating_mul(1 << self.failures.min(16)).min(LONGEST_DELAY);
+                self.failures = self.failures.saturating_add(1);
+                self.retry_at = Some(now + delay);
+                tracing::warn!(%error, "an alert could not be sent; tried again in {}", format_duration(delay));
                 return;
             }
+            (self.failures, self.retry_at) = (0, None);
             tracing::warn!("{text}");
             self.missed.pop_front();
         }

@@ -195,9 +195,13 @@ document.addEventListener('visibilitychange', () => {
 
 // --- small things on the page -------------------------------------------------------------------------------------
 
+/** The boxes that select rows: runs, or functions. */
+const PICKS = ['input[name=run]', 'input[type=checkbox][name=function]'];
+const picked = (state) => document.querySelectorAll(PICKS.map((pick) => pick + state).join()).length;
+
 /** Updates, after every change, what depends on the selection, and the times. */
 function settle() {
-  const count = document.querySelectorAll('input[name=run]:checked').length;
+  const count = picked(':checked');
   const any = count > 0;
   const selected = document.getElementById('selected');
   if (selected) {
@@ -206,7 +210,7 @@ function settle() {
   }
   const all = document.getElementById('all');
   if (all) {
-    const boxes = document.querySelectorAll('input[name=run]').length;
+    const boxes = picked('');
     all.checked = any && count === boxes;
     all.indeterminate = any && count < boxes;
   }

@@ -67,7 +67,8 @@ impl Query {
             let snapshot = self.runtime.backend.snapshot(&limit.key, SnapshotParts::position(state.run)).await?;
             if let Some(ahead) = snapshot.position {
                 let Limit { key, slots } = limit;
-                return Ok(Some(format!("number {} in the wait queue of `{key}` (limit {slots})", ahead + 1)));
+                let place = ordinal(ahead + 1);
+                return Ok(Some(format!("is {place} in the wait queue of `{key}` (concurrency limit {slots})")));
             }
         }
         Ok(None)
@@ -126,5 +127,28 @@ fn step_wait(id: &StepId, step: &Step) -> Option<(Timestamp, String)> {
             None => Some((*until, format!("waits in `{id}` for a signal until {until}"))),
         },
         StepState::Wanted | StepState::Running { .. } | StepState::Done | StepState::Abandoned => None,
+    }
+}
+
+/// Formats a position: `1st`, `2nd`, `11th`.
+pub fn ordinal(n: usize) -> String {
+    let suffix = match (n % 10, n % 100) {
+        (_, 11..=13) => "th",
+        (1, _) => "st",
+        (2, _) => "nd",
+        (3, _) => "rd",
+        _ => "th",
+    };
+    format!("{n}{suffix}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_are_read_as_words() {
+        let all = [1, 2, 3, 4, 11, 12, 13, 21, 102, 111].map(ordinal).join(" ");
+        assert_eq!(all, "1st 2nd 3rd 4th 11th 12th 13th 21st 102nd 111th");
     }
 }

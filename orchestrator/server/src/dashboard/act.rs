@@ -10,12 +10,12 @@ use axum::response::{IntoResponse, Redirect, Response};
 use serde_json::value::RawValue;
 use stepladder_core::RunId;
 use stepladder_core::limits::EVENT_BYTES;
-use stepladder_engine::{Cancellation, RerunOptions};
+use stepladder_engine::{Cancellation, EngineError, RerunOptions};
 
 use super::form::{FORM_BYTES, FormFields};
 use super::notice::FormResult;
 use super::problem_page;
-use super::text::query_string;
+use super::text::{brief, query_string};
 use crate::error::HttpProblem;
 use crate::guard::body::json_text;
 use crate::path::RunPath;
@@ -91,6 +91,66 @@ async fn pause_or_resume(shared: &SharedServerState, body: Body) -> Result<(Form
         other => return Err(HttpProblem::bad_request(format!("`do` is `{other}`; use pause or resume"))),
     };
     Ok((result, format!("/function{}", query_string([("id", id)]))))
+}
+
+/// `POST /functions`: pauses or resumes the selected functions. `undo` resumes those that were
+/// paused since a time.
+pub(super) async fn pause_selected(
+    State(shared): State<SharedServerState>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    match pause_or_resume_selected(&shared, body).await {
+        Ok(result) => result.redirect("/functions"),
+        Err(problem) => problem_page(&shared, &headers, &problem),
+    }
+}
+
+async fn pause_or_resume_selected(shared: &SharedServerState, body: Body) -> Result<FormResult, HttpProblem> {
+    let fields = FormFields::read(shared, body, FORM_BYTES, &["function", "do", "since"]).await?;
+    let functions = shared.engine.functions();
+    let selected: Vec<&str> = fields.all("function").collect();
+    let paused = functions.paused().await?;
+    let (mut done, mut already, mut missed) = (0, 0, 0);
+    match fields.get("do") {
+        "pause" | "resume" if selected.is_empty() => Ok(FormResult::NoneSelected),
+        "pause" => {
+            let from = shared.engine.now().as_millis();
+            for id in selected {
+                match functions.pause(id).await {
+                    Ok(true) => done += 1,
+                    Ok(false) => already += 1,
+                    Err(EngineError::NotFound(_)) => missed += 1,
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            let [s, ms] =
+                [from.div_euclid(1_000), from.rem_euclid(1_000)].map(|n| u32::try_from(n).unwrap_or(u32::MAX));
+            Ok(FormResult::PausedMany { done, already, missed, from: [s, ms] })
+        }
+        "resume" => {
+            for id in selected {
+                match functions.resume(id).await {
+                    Ok(_) if paused.contains_key(id) => done += 1,
+                    Ok(_) => already += 1,
+                    Err(EngineError::NotFound(_)) => missed += 1,
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            Ok(FormResult::ResumedMany { done, already, missed })
+        }
+        "undo" => {
+            let since = fields.get("since");
+            let fault = || HttpProblem::bad_request(format!("`since` is `{}`; use a number", brief(since, 40)));
+            let since: i64 = since.parse().map_err(|_| fault())?;
+            for (id, _) in paused.iter().filter(|(_, at)| at.as_millis() >= since) {
+                functions.resume(id).await?;
+                done += 1;
+            }
+            Ok(FormResult::ResumedMany { done, already, missed })
+        }
+        other => Err(HttpProblem::bad_request(format!("`do` is `{}`; use pause, resume or undo", brief(other, 40)))),
+    }
 }
 
 /// `POST /runs/{id}/rerun`: reruns a run from the beginning or from a step, with the same input or

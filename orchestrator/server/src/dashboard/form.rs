@@ -13,8 +13,8 @@ use crate::router::SharedServerState;
 pub(crate) const FORM_BYTES: usize = 3 * EVENT_BYTES + 64 * 1024;
 /// The maximum size of a form that requires no dashboard token.
 pub(crate) const OPEN_FORM_BYTES: usize = 16 * 1024;
-/// The field that may occur several times: once for each selected run.
-const REPEATED: &str = "run";
+/// The fields that may occur several times: once for each selected run or function.
+const REPEATED: [&str; 2] = ["run", "function"];
 
 /// The fields of a form.
 pub(crate) struct FormFields(Vec<(String, String)>);
@@ -34,7 +34,8 @@ impl FormFields {
         let body = shared.bodies.read(body, limit).await?;
         let text = std::str::from_utf8(&body.bytes).map_err(|_| HttpProblem::bad_request("the form is not UTF-8"))?;
         let fields = decode_pairs(text, "the form")?;
-        check_names(&fields, known, REPEATED, "a field of this form")?;
+        let repeated = known.iter().copied().find(|name| REPEATED.contains(name)).unwrap_or_default();
+        check_names(&fields, known, repeated, "a field of this form")?;
         Ok(Self(fields))
     }
 

@@ -88,6 +88,7 @@ struct FunctionsPage {
     shell: PageShell,
     functions: Vec<FunctionRow>,
     strip: usize,
+    notice: Option<FormNotice>,
 }
 
 /// `GET /functions`: the list of functions.
@@ -108,7 +109,10 @@ pub(super) async fn list_page(State(shared): State<SharedServerState>, request: 
         }
     }
     let shell = PageShell::new(&shared, &request.headers, DashboardTab::Functions).polling(&shared);
-    html_page(StatusCode::OK, &FunctionsPage { shell, functions, strip: STRIP })
+    html_page(
+        StatusCode::OK,
+        &FunctionsPage { shell, functions, strip: STRIP, notice: FormNotice::from_request(&request) },
+    )
 }
 
 async fn newest_runs(engine: &Engine, function: &str) -> Result<Vec<(Status, RunId)>, EngineError> {

@@ -35,6 +35,11 @@ pub(super) enum FormResult {
     Paused,
     /// A function was resumed.
     Resumed,
+    /// Selected functions were paused from this time on, in seconds and milliseconds; some were
+    /// already paused, others are not registered.
+    PausedMany { done: u32, already: u32, missed: u32, from: [u32; 2] },
+    /// Selected functions were resumed; some were not paused, others are not registered.
+    ResumedMany { done: u32, already: u32, missed: u32 },
     /// An event was sent.
     EventSent,
     /// A signal was completed.
@@ -55,6 +60,8 @@ pub(super) struct FormNotice {
     pub(super) failed: bool,
     /// What the form that undoes the result does: `pause` or `resume`.
     pub(super) undo: Option<&'static str>,
+    /// The time in milliseconds since which functions were paused, if the result can be undone.
+    pub(super) paused_from: Option<i64>,
 }
 
 impl FormNotice {
@@ -64,7 +71,12 @@ impl FormNotice {
             return None;
         }
         let result = FormResult::decode(cookie_value(&request.headers, COOKIE)?)?;
-        Some(Self { sentence: result.sentence(), failed: result.is_failure(), undo: result.undo() })
+        Some(Self {
+            sentence: result.sentence(),
+            failed: result.is_failure(),
+            undo: result.undo(),
+            paused_from: result.paused_from(),
+        })
     }
 }
 
@@ -84,6 +96,10 @@ impl FormResult {
             Self::WaitSkipped => "skipped".into(),
             Self::Paused => "paused".into(),
             Self::Resumed => "resumed".into(),
+            Self::PausedMany { done, already, missed, from: [s, ms] } => {
+                format!("paused-many.{done}.{already}.{missed}.{s}.{ms}")
+            }
+            Self::ResumedMany { done, already, missed } => format!("resumed-many.{done}.{already}.{missed}"),
             Self::EventSent => "sent".into(),
             Self::SignalCompleted => "signal".into(),
             Self::SignalFailed => "signal-failed".into(),
@@ -107,6 +123,10 @@ impl FormResult {
             ("skipped", []) => Some(Self::WaitSkipped),
             ("paused", []) => Some(Self::Paused),
             ("resumed", []) => Some(Self::Resumed),
+            ("paused-many", &[done, already, missed, s, ms]) => {
+                Some(Self::PausedMany { done, already, missed, from: [s, ms] })
+            }
+            ("resumed-many", &[done, already, missed]) => Some(Self::ResumedMany { done, already, missed }),
             ("sent", []) => Some(Self::EventSent),
             ("signal", []) => Some(Self::SignalCompleted),
             ("signal-failed", []) => Some(Self::SignalFailed),
@@ -122,6 +142,7 @@ impl FormResult {
     fn is_failure(self) -> bool {
         match self {
             Self::Cancelled { done, missed, .. } | Self::Rerun { done, missed } => missed > 0 || done == 0,
+            Self::PausedMany { done, missed, .. } | Self::ResumedMany { done, missed, .. } => missed > 0 || done == 0,
             Self::NoneMatched | Self::NoneSelected => true,
             Self::Redriven { unreadable, .. } => unreadable > 0,
             Self::WaitSkipped
@@ -144,6 +165,14 @@ impl FormResult {
         }
     }
 
+    /// Returns the time in milliseconds since which functions were paused.
+    fn paused_from(self) -> Option<i64> {
+        match self {
+            Self::PausedMany { done: 1.., from: [s, ms], .. } => Some(i64::from(s) * 1_000 + i64::from(ms)),
+            _ => None,
+        }
+    }
+
     fn sentence(self) -> String {
         match self {
             Self::Cancelled { done, ended, missed } => {
@@ -161,10 +190,18 @@ impl FormResult {
             Self::Rerun { done, missed: 0 } => format!("Reran {}.", count_of(done, "run")),
             Self::Rerun { done, missed } => format!("Reran {}; {missed} failed to start.", count_of(done, "run")),
             Self::NoneMatched => "No run was changed: none of the matching runs allowed it any more.".into(),
-            Self::NoneSelected => "No run was selected. Select runs first.".into(),
+            Self::NoneSelected => "Nothing was selected. Select rows first.".into(),
             Self::WaitSkipped => "The wait was skipped.".into(),
             Self::Paused => "Paused. New runs wait to start; started runs continue.".into(),
             Self::Resumed => "Resumed. The waiting runs start.".into(),
+            Self::PausedMany { done, already, missed, .. } => {
+                let rest = rest_of(already, "already paused", missed);
+                format!("Paused {}. New runs wait to start; started runs continue.{rest}", count_of(done, "function"))
+            }
+            Self::ResumedMany { done, already, missed } => {
+                let rest = rest_of(already, "not paused", missed);
+                format!("Resumed {}. The waiting runs start.{rest}", count_of(done, "function"))
+            }
             Self::EventSent => "The event was sent.".into(),
             Self::SignalCompleted => "The signal was completed.".into(),
             Self::SignalFailed => "The signal was failed.".into(),
@@ -173,6 +210,16 @@ impl FormResult {
             Self::Redriven { wakes, events, unreadable, more } => redriven_sentence(wakes, events, unreadable, more),
         }
     }
+}
+
+/// Describes the functions that an action has not changed.
+fn rest_of(already: u32, what: &str, missed: u32) -> String {
+    let of = |n: u32, what: &str| match n {
+        0 => String::new(),
+        1 => format!(" 1 was {what}."),
+        n => format!(" {n} were {what}."),
+    };
+    of(already, what) + &of(missed, "not registered any more")
 }
 
 fn redriven_sentence(wakes: u32, events: u32, unreadable: u32, more: bool) -> String {
@@ -234,6 +281,8 @@ mod tests {
             FormResult::WaitSkipped,
             FormResult::Paused,
             FormResult::Resumed,
+            FormResult::PausedMany { done: 2, already: 1, missed: 0, from: [1_764_000_000, 999] },
+            FormResult::ResumedMany { done: 2, already: 0, missed: 3 },
             FormResult::EventSent,
             FormResult::AppSynced,
             FormResult::AppRemoved,

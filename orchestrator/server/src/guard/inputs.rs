@@ -68,6 +68,7 @@ fn reads_body(method: &str, route: &str) -> bool {
                 | "/runs/{id}/answer"
                 | "/runs/{id}/hasten"
                 | "/events"
+                | "/functions"
                 | "/function/pause"
                 | "/apps/sync"
                 | "/apps/remove"

@@ -21,8 +21,9 @@ fn guarded_fixture() -> ServerFixture {
 }
 
 /// All routes that require the dashboard token.
-const GUARDED: [(Method, &str); 33] = [
+const GUARDED: [(Method, &str); 34] = [
     (Method::POST, "/logout"),
+    (Method::POST, "/functions"),
     (Method::POST, "/function/pause"),
     (Method::GET, "/apps"),
     (Method::POST, "/apps/sync"),

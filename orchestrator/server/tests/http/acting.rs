@@ -141,7 +141,7 @@ async fn several_runs_are_cancelled_or_run_again_at_once() {
     assert!(world.follow(&done).await.text.contains("Reran 2 runs."));
     assert_eq!(number_of_runs(&world).await, 4);
     let none = world.post_form("/runs", "do=cancel").await;
-    assert!(world.follow(&none).await.text.contains("No run was selected."));
+    assert!(world.follow(&none).await.text.contains("Nothing was selected."));
     assert_eq!(world.post_form("/runs", "do=delete").await.status, 400);
     for foreign in ["%2F%2Fevil.example", "https%3A%2F%2Fevil.example", "%2F%5Cevil.example", "%2F%0D%0Ax"] {
         let done = world.post_form("/runs", format!("do=cancel&sure=yes&run={one}&back={foreign}")).await;
@@ -277,4 +277,35 @@ async fn what_a_form_does_needs_proof_of_where_it_was() {
     }
     assert_eq!(status_of_run(&world, &run).await, "Running", "nothing was done");
     assert_eq!(number_of_runs(&world).await, 1);
+}
+
+#[tokio::test]
+async fn selected_functions_are_paused_and_resumed_and_a_pause_is_undone() {
+    let world = ServerFixture::new();
+    let paused = async || {
+        let page = world.get("/functions").await.text;
+        page.split("<tr>").filter(|row| row.contains("paused since")).count()
+    };
+    world.post_form("/function/pause", "id=nap&do=pause").await;
+    world.pass_time(std::time::Duration::from_millis(1_234));
+    let done = world.post_form("/functions", "function=echo&function=nap&function=listen&function=gone&do=pause").await;
+    let page = world.follow(&done).await.text;
+    let says = "Paused 2 functions. New runs wait to start; started runs continue. 1 was already paused. \
+                1 was not registered any more.";
+    assert!(page.contains(says), "{page}");
+    assert_eq!(paused().await, 3);
+    // undoing resumes those that this action has paused
+    let since = page.split("name=\"since\" value=\"").nth(1).expect("a form").split('"').next().expect("a value");
+    let undone = world.post_form("/functions", format!("since={since}&do=undo")).await;
+    assert!(world.follow(&undone).await.text.contains("Resumed 2 functions."));
+    assert_eq!(paused().await, 1);
+    let done = world.post_form("/functions", "function=echo&function=nap&do=resume").await;
+    assert!(world.follow(&done).await.text.contains("Resumed 1 function. The waiting runs start. 1 was not paused."));
+    assert_eq!(paused().await, 0);
+    let none = world.post_form("/functions", "do=pause").await;
+    assert!(world.follow(&none).await.text.contains("Nothing was selected."));
+    for bad in ["function=echo&do=stop", "since=x&do=undo"] {
+        assert_eq!(world.post_form("/functions", bad).await.status, 400, "{bad}");
+    }
+    world.assert_no_error_logged();
 }

@@ -15,11 +15,14 @@ use crate::world::ServerFixture;
 struct RecordingSink {
     received: Arc<Mutex<Vec<String>>>,
     refuses: Arc<AtomicBool>,
+    /// The number of messages that were sent, whether taken or refused.
+    asked: Arc<AtomicU64>,
 }
 
 #[async_trait]
 impl AlertSink for RecordingSink {
     async fn send(&self, text: &str) -> Result<(), String> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
         if self.refuses.load(Ordering::Relaxed) {
             return Err("no answer".into());
         }
@@ -117,4 +120,27 @@ async fn a_paused_function_and_a_planned_start_are_no_alerts() {
     let later = alerts.world.now().as_millis() + 7_200_000;
     alerts.world.send(json!({"name": "test/nap", "data": {"long": true}, "ts": later})).await;
     assert_eq!(alerts.check_after(3_600).await, [""; 0]);
+}
+
+/// A webhook that fails for a day, while an alert is raised and resolved every minute: it is asked
+/// about once an hour, and what waits for it is bounded.
+#[tokio::test]
+async fn a_webhook_that_fails_is_asked_seldom_and_gets_the_newest_messages_later() {
+    let mut alerts = AlertFixture::new();
+    alerts.sink.refuses.store(true, Ordering::Relaxed);
+    for check in 0..2 * 60 * 24 {
+        alerts.free.store(check % 2, Ordering::Relaxed);
+        assert_eq!(alerts.check_after(30).await, [""; 0]);
+    }
+    let asked = alerts.sink.asked.load(Ordering::Relaxed);
+    assert!((24..=32).contains(&asked), "{asked} requests in a day");
+    alerts.sink.refuses.store(false, Ordering::Relaxed);
+    let mut received = Vec::new();
+    for _ in 0..2 * 60 {
+        received.extend(alerts.check_after(30).await);
+    }
+    assert_eq!(received.len(), 50, "the newest");
+    assert!(received[49].starts_with("Resolved after") || received[49].starts_with("Alert:"), "{received:?}");
+    alerts.free.store(50, Ordering::Relaxed);
+    assert!(alerts.check_after(30).await.len() <= 1, "at once again");
 }

@@ -73,6 +73,7 @@ pub(crate) const ROUTES: &[(&str, &str, &[&str], RouteBody)] = &[
     ("GET", "/apps", &[], Nothing),
     ("POST", "/apps/sync", &[], Form("url=http://127.0.0.1:1/")),
     ("POST", "/apps/remove", &[], Form("name=shop")),
+    ("POST", "/functions", &[], Form("function=echo&function=nap&do=pause")),
     ("POST", "/function/pause", &[], Form("id=echo&do=pause")),
     ("POST", "/runs/{id}/cancel", &[], Nothing),
     ("POST", "/runs/{id}/hasten", &[], Form("step=rest")),

@@ -1,6 +1,6 @@
 //! What a live run is doing, as the list of runs shows it.
 
-use stepladder_engine::RunActivity;
+use stepladder_engine::{RunActivity, ordinal};
 
 use crate::dashboard::text::{ShownTime, brief};
 
@@ -90,28 +90,5 @@ impl ShownActivity {
                 Self { name: brief(function, NAME_BYTES), ..shown("Invoking", "Calling") }
             }
         }
-    }
-}
-
-/// Formats a position: `1st`, `2nd`, `11th`.
-fn ordinal(n: usize) -> String {
-    let suffix = match (n % 10, n % 100) {
-        (_, 11..=13) => "th",
-        (1, _) => "st",
-        (2, _) => "nd",
-        (3, _) => "rd",
-        _ => "th",
-    };
-    format!("{n}{suffix}")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn positions_are_read_as_words() {
-        let all = [1, 2, 3, 4, 11, 12, 13, 21, 102, 111].map(ordinal).join(" ");
-        assert_eq!(all, "1st 2nd 3rd 4th 11th 12th 13th 21st 102nd 111th");
     }
 }
