@@ -42,8 +42,7 @@ pub use intake::{IdSeed, Intake, PIECE, PieceLimits, RequestProgress};
 pub use query::{
     ActivityKind, AlertLimits, COUNTED_LIVE_RUNS, CostPoint, CostSpan, CostSums, EventDetail, Health, ListingDepth,
     Load, MAX_ROWS_READ, MAX_TICKETS, MAX_TIMERS, Query, RunActivity, RunAtEntry, RunFilter, RunPage, RunProblem,
-    SEARCHED_REMOTE_RUNS, SEARCHED_RUNS, StatusCounts, TrendPoint, TrendSpan, Trends, WaitQueueView, ordinal,
-    view,
+    SEARCHED_REMOTE_RUNS, SEARCHED_RUNS, StatusCounts, TrendPoint, TrendSpan, Trends, WaitQueueView, ordinal, view,
 };
 pub use stepladder_core as core;
 pub use subscriptions::{HeartbeatEffect, HeartbeatReceipt, SignalReceipt, Subscriptions};
