@@ -51,7 +51,7 @@ async function aFailedRunIsRunAgain() {
   const row = page.locator(`#r-${run}`);
   await row.locator('.status.Failed').waitFor();
   await row.locator('a').click();
-  await shows('#now', 'SUPABASE_URL');
+  await shows('#now', 'SUPABASE_SERVICE_ROLE_KEY');
   await shows('#now', 'Failed in update-client');
   await shows('#step', 'This step failed the run'); // the failed step is selected
   await look('run-failed');

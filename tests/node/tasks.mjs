@@ -34,11 +34,11 @@ async function tasks() {
   await page.locator(`#r-${run} .status.Failed`).waitFor();
   const row = page.locator(`#r-${run} a.main-link`);
 
-  await task('why a run failed', 0, () => shows(`#r-${run} .error`, 'SUPABASE_URL'));
+  await task('why a run failed', 0, () => shows(`#r-${run} .error`, 'SUPABASE_SERVICE_ROLE_KEY'));
   await task('the attempts of the step that failed', 1, async () => {
     await click(row);
     await shows('#step .step-title', 'update-client');
-    await shows('#now', 'SUPABASE_URL');
+    await shows('#now', 'SUPABASE_SERVICE_ROLE_KEY');
     await page.locator('#step .attempts tbody tr').first().waitFor();
   });
   await task("an AI's answer in a step", 2, async () => {
