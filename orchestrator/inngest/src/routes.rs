@@ -31,6 +31,7 @@ pub fn open_routes(apps: Arc<Apps>, engine: Arc<Engine>) -> Router {
         .route("/fn/register", post(register))
         .route("/fn/remove", delete(remove_at))
         .route("/v0/connect/start", any(connect))
+        .route("/v1/realtime/{*path}", any(realtime))
         .layer(DefaultBodyLimit::max(REGISTRATION_BYTES))
         .with_state(apps.clone());
     let of_runs = run_routes(apps.clone(), engine.clone()).merge(endpoint_routes(apps.clone(), engine));
@@ -161,6 +162,13 @@ pub(crate) fn check_key(apps: &Apps, headers: &HeaderMap) -> Result<(), Refusal>
 /// `/v0/connect/start`: an app wants to open a WebSocket.
 async fn connect() -> Refusal {
     let sentence = "`connect` is not supported; serve the app over HTTP with `serve`, and sync its address";
+    Refusal(StatusCode::NOT_IMPLEMENTED, sentence.into())
+}
+
+/// `/v1/realtime/…`: an app publishes a stream, or asks for a token with which a client reads it.
+async fn realtime() -> Refusal {
+    let sentence = "realtime is not supported: nothing is published, and no stream can be read; a client follows a run \
+                    with `GET /v1/runs/{id}`";
     Refusal(StatusCode::NOT_IMPLEMENTED, sentence.into())
 }
 

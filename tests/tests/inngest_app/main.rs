@@ -265,6 +265,8 @@ async fn what_is_no_app_is_refused_with_a_sentence() {
         status == 501 && answer["error"].as_str().expect("a sentence").contains("serve the app over HTTP"),
         "{status}"
     );
+    let (status, answer) = api.post("/v1/realtime/publish?channel=a", "{}").await;
+    assert!(status == 501 && answer["error"].as_str().expect("a sentence").contains("realtime"), "{status}");
     let (status, _) = api.get("/v1/apps").await;
     assert_eq!(status, 200);
     let removed = server.client(&["apps", "remove", "shop"]).output().await.expect("the binary starts");
