@@ -27,7 +27,7 @@ async fn a_server_without_functions_has_pages_and_executes_those_of_an_app() {
         ("/apps", "No app is registered."),
         ("/events", "No events yet."),
         ("/trends", "<h1>Trends"),
-        ("/cost", "<h1>Cost"),
+        ("/cost", "No runs were created in this time."),
         ("/health/page", "<h1>Health"),
     ] {
         let text = page(&server, path).await;
