@@ -5,8 +5,6 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::mpsc;
 use std::time::Duration;
 
 use rusqlite::Connection;
@@ -157,24 +155,6 @@ fn only_the_owner_can_read_the_data() {
     fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).expect("rights");
     drop(open(&path));
     assert_eq!(mode("a.db"), 0o640);
-}
-
-#[test]
-fn a_pipe_is_rejected_without_waiting_for_its_other_end() {
-    for pipe in ["a.db", "a.db.lock", "a.db-wal"] {
-        let (folder, path) = folder();
-        if pipe != "a.db" {
-            drop(open(&path));
-        }
-        let pipe = folder.path().join(pipe);
-        // removes the file that the previous round may have created
-        let _ = fs::remove_file(&pipe);
-        assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo is everywhere").success());
-        let (answer, answered) = mpsc::channel();
-        std::thread::spawn(move || answer.send(rejection_sentence(&path)));
-        let sentence = answered.recv_timeout(Duration::from_secs(30)).expect("it waits for the pipe's other end");
-        assert!(sentence.contains("is a pipe") && sentence.contains(&*pipe.to_string_lossy()), "{sentence}");
-    }
 }
 
 #[test]
