@@ -3,7 +3,7 @@ makes progress."""
 
 import re
 
-from .reading import as_list, of_type, rule, target, text
+from .reading import as_list, invoked, of_type, rule, target, text
 
 # The memory that ingest needs: a base in MB, and bytes per byte of the messages in a batch. Both
 # figures are twice what an unoptimised build needed: 38 MB without messages, and 63 MB for 6 MB of
@@ -38,10 +38,12 @@ def check_ingest(template):
              f"{name}: Lambda takes the rest of a message for a loop, and ends it")
         role = template["Resources"][target(properties["Role"])]["Properties"]["Policies"][0]["PolicyDocument"]["Statement"]
         sends = [target(r) for s in role if "sqs:SendMessage" in as_list(s.get("Action", "")) for r in as_list(s["Resource"])]
-        for event in properties["Events"].values():
-            source = event["Properties"]
+        for mapping in of_type(template, "AWS::Lambda::EventSourceMapping").values():
+            source = mapping["Properties"]
+            if invoked(source["FunctionName"]) != name:
+                continue
             batch = min(PAYLOAD_MB, minimum(template, source["BatchSize"]))
             needs = INGEST_BASE_MB + batch * INGEST_BYTES_PER_BYTE
             rule(minimum(template, properties["MemorySize"]) >= needs,
                  f"{name}: a batch of {batch} MB needs {needs} MB of memory")
-            rule(target(source["Queue"]) in sends, f"{name}: may not send the rest of a message to its queue")
+            rule(target(source["EventSourceArn"]) in sends, f"{name}: may not send the rest of a message to its queue")

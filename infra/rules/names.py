@@ -9,6 +9,8 @@ from .reading import rule
 LIMITS = {
     ("AWS::Serverless::Function", "FunctionName"): 64,
     ("AWS::Serverless::Function", "Description"): 256,
+    ("AWS::Lambda::Version", "Description"): 256,
+    ("AWS::CodeDeploy::Application", "ApplicationName"): 100,
     ("AWS::SQS::Queue", "QueueName"): 80,
     ("AWS::Logs::LogGroup", "LogGroupName"): 512,
     ("AWS::ApiGatewayV2::Api", "Name"): 128,

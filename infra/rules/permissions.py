@@ -3,7 +3,7 @@
 import json
 import re
 
-from .reading import as_list, by_condition, of_type, rule, text
+from .reading import as_list, by_condition, of_type, roles_of_functions, rule, text
 
 BOUNDARY = {"Fn::If": ["HasBoundary", {"Ref": "PermissionsBoundary"}, {"Ref": "AWS::NoValue"}]}
 POLICIES = {"Fn::If": ["HasWorkerPolicies", {"Fn::Split": [",", {"Ref": "WorkerPolicyArns"}]}, {"Ref": "AWS::NoValue"}]}
@@ -37,8 +37,9 @@ def check_permissions(template):
             rule(action.split(":")[1] in explained, f"{where}: IAM.md says nothing of {action}")
         rule("NotAction" not in statement and "NotResource" not in statement, f"{where}: uses NotAction or NotResource")
         if any(r == "*" for r in as_list(statement["Resource"])):
-            rule(all(a.startswith("xray:") for a in as_list(statement["Action"])) or statement["Sid"] == "JoinVpc",
-                 f"{where}: allows all resources, but is for neither X-Ray nor a VPC")
+            actions = as_list(statement["Action"])
+            rule(all(a.startswith("xray:") or a == "cloudwatch:DescribeAlarms" for a in actions) or statement["Sid"] == "JoinVpc",
+                 f"{where}: allows all resources, but is for neither X-Ray, alarms nor a VPC")
 
 
 def check_signing_keys(template):
@@ -68,7 +69,7 @@ def check_key(template):
         encryption = by_condition(table["Properties"].get("SSESpecification"), "HasKmsKey")[0] or {}
         rule(encryption.get("KMSMasterKeyId") == {"Ref": "KmsKeyArn"}, f"{name}: KmsKeyArn does not encrypt it")
     found = {where.split(",")[0]: statement for where, statement in statements(template) if where.endswith(", UseKey")}
-    for name in of_type(template, "AWS::IAM::Role"):
+    for name in roles_of_functions(template):
         statement = found.get(name, {})
         rule(statement.get("Resource") == {"Ref": "KmsKeyArn"}, f"{name}: may not use the key of KmsKeyArn")
         rule("kms:ViaService" in json.dumps(statement.get("Condition")), f"{name}: may use the key for anything")

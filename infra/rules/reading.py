@@ -55,6 +55,20 @@ def target(value):
     return None
 
 
+def invoked(value):
+    """Returns the logical id of the function that a trigger invokes: by the alias if there are
+    releases, or else directly. None if the trigger does not follow releases."""
+    alias, function = by_condition(value, "HasRelease")
+    alias, function = target(alias), target(function)
+    return function if alias != function and alias == str(function).replace("Function", "Alias") else None
+
+
+def roles_of_functions(template):
+    """Returns the roles of functions, which handle runs."""
+    used = {target(function["Properties"]["Role"]) for function in of_type(template, "AWS::Serverless::Function").values()}
+    return {name: role for name, role in of_type(template, "AWS::IAM::Role").items() if name in used}
+
+
 def by_condition(value, condition):
     """Returns two values: what `value` is if the condition is true, and what it is otherwise."""
     if isinstance(value, dict) and "Fn::If" in value:

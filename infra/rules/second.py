@@ -23,6 +23,7 @@ def copy_for_second(text, name):
     """Returns a copy of a resource of the dedicated function, without its condition."""
     copy = re.sub(r"    Condition: HasDedicated\n", "", resource(text, name))
     copy = copy.replace("Dedicated", "Queries").replace("worker-dedicated", "worker-queries")
+    copy = copy.replace("HasQueriesRelease", "HasRelease").replace("IsGradualQueries", "IsGradual")
     return copy.replace("steps-dedicated", "steps-queries")
 
 
@@ -41,7 +42,8 @@ def add(folder):
     function = function.replace("!Ref QueriesMemory", "1024")
     role = copy_for_second(text, "DedicatedRole").replace("[!GetAtt StepsQueue.Arn, !GetAtt QueriesQueue.Arn]",
                                                  "[!GetAtt StepsQueue.Arn, !GetAtt DedicatedQueue.Arn, !GetAtt QueriesQueue.Arn]")
-    others = role + copy_for_second(text, "DedicatedLogs")
+    copies = ("DedicatedLogs", "DedicatedVersion", "DedicatedAlias", "DedicatedDeployments")
+    others = role + "".join(copy_for_second(text, name) for name in copies)
     resources = textwrap.indent(new.split("QueriesFunction:", 1)[0], "  ") + function + others
     # changes the existing resources that refer to dedicated functions
     text = re.sub(r"        STEPLADDER_DEDICATED: !If\n(?: {10}.*\n)+", textwrap.indent(variable, " " * 8), text, count=1)

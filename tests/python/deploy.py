@@ -85,11 +85,12 @@ def deploy():
 
 
 def set_concurrency_again():
-    # ministack stores the template's number as a string, with which its poller stops working
+    # ministack stores the template's number as a string, with which its poller stops working, and
+    # its poller invokes the newest code instead of the template's alias
     functions = boto3.client("lambda")
     for mapping in functions.list_event_source_mappings()["EventSourceMappings"]:
         most = int(mapping["ScalingConfig"]["MaximumConcurrency"])
-        functions.update_event_source_mapping(UUID=mapping["UUID"], ScalingConfig={"MaximumConcurrency": most})
+        functions.update_event_source_mapping(UUID=mapping["UUID"], FunctionName=mapping["FunctionArn"], ScalingConfig={"MaximumConcurrency": most})
 
 
 def outputs():

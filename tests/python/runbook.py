@@ -158,11 +158,12 @@ def variables(function):
 
 
 def set_concurrency_again():
-    # ministack stores the template's number as a string, with which its poller stops working
+    # ministack stores the template's number as a string, with which its poller stops working, and
+    # its poller invokes the newest code instead of the template's alias
     functions = boto3.client("lambda")
     for mapping in functions.list_event_source_mappings()["EventSourceMappings"]:
         most = int(mapping["ScalingConfig"]["MaximumConcurrency"])
-        functions.update_event_source_mapping(UUID=mapping["UUID"], ScalingConfig={"MaximumConcurrency": most})
+        functions.update_event_source_mapping(UUID=mapping["UUID"], FunctionName=mapping["FunctionArn"], ScalingConfig={"MaximumConcurrency": most})
 
 
 def until(what, holds):
@@ -258,7 +259,7 @@ def taken_back(shell):
     shell.type("VALUE=sk-second")
     shell.type(said(RUNBOOK, "aws secretsmanager put-secret-value"))
     shell.type("sed -i.bak 's|SecretsRevision=[^ ]*|SecretsRevision=2|' samconfig.toml")
-    shell.type(said(RUNBOOK, "sed -i.bak"))
+    shell.type(said(RUNBOOK, "sed -i.bak", "DedicatedFunctionId"))
     must(deployed_parameters()["DedicatedFunctionId"] == "", "it is still there")
     # CloudFormation reads the secret again only if a property of the function changes, so the revision is a
     # variable of the function
@@ -269,6 +270,31 @@ def taken_back(shell):
     shell.type("work --enabled")
     runs = said(README, "cargo run --features lambda -- runs --table $TABLE")
     until("the ordinary workers to serve it", lambda: shell.type(runs)[0].count("Completed") == 3)
+
+
+def rolled_back(shell):
+    """Deploys a release, then one that cannot start, and rolls back while a run is in progress."""
+    release = block(RUNBOOK, "RELEASE=")
+    shell.type(release)
+    shell.type(block(RUNBOOK, "work --no-enabled"))
+    shell.type(said(RUNBOOK, "curl $URL/e/$KEY"))
+    must(messages(shell, "steps") == [1, 0, 0], "a release does not serve HTTP")
+    good = Path(shell.folder, "tools/program").read_text()
+    builds(shell.folder, shutil.which("true"))
+    shell.type(release.replace("01.1", "01.2"))
+    listed = shell.type(said(RUNBOOK, "list-versions-by-function --function-name stepladder-worker"))[0]
+    must(re.search(r"1\s+2026-12-01.1\s+2\s+2026-12-01.2", listed), f"the releases are not listed: {listed}")
+    status = "curl -s -o /dev/null -w '%{http_code}' $URL/v1/runs"
+    must(shell.type(status)[0].strip()[-3:] in ("500", "502"), "a release that cannot start does not get the requests")
+    shell.type(block(RUNBOOK, "back 2026-12-01.1"))
+    must("401" in shell.type(status)[0], "the earlier release does not serve HTTP")
+    mappings = boto3.client("lambda").list_event_source_mappings()["EventSourceMappings"]
+    must(all(mapping["FunctionArn"].endswith(":live") for mapping in mappings), f"{mappings}")
+    set_concurrency_again()
+    Path(shell.folder, "tools/program").write_text(good)
+    shell.type("work --enabled")
+    runs = said(README, "cargo run --features lambda -- runs --table $TABLE")
+    until("the earlier release to end the run", lambda: shell.type(runs)[0].count("Completed") == 4)
 
 
 def taken_away(shell):
@@ -284,7 +310,7 @@ def taken_away(shell):
 def main(folder, program):
     folder = Path(folder)
     shell = Shell(folder, project(folder))
-    chapters = [first_deployment, dedicated_function, taken_back, taken_away]
+    chapters = [first_deployment, dedicated_function, taken_back, rolled_back, taken_away]
     started = time.monotonic()
     first_deployments_that_fail(shell)
     builds(folder, program)

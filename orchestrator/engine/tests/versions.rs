@@ -100,3 +100,38 @@ async fn the_version_is_written_with_the_first_entries_and_costs_no_write() {
         assert_eq!(counts[0], counts[1], "{pace:?}");
     }
 }
+
+/// Executes the hops of one run in turn with two builds. Returns the ids of the run's steps, in the
+/// order in which they started.
+async fn steps_in_turn(old: ScriptedFunction, new: ScriptedFunction) -> Vec<String> {
+    let mut world = EngineFixture::new(vec![old.function()]);
+    let old = world.engine();
+    let event = world.send_event(&old).await;
+    world.functions = vec![new.function()];
+    let new = world.engine();
+    for hop in 0.. {
+        assert!(hop < 20, "the run does not end");
+        world.hop_once(if hop % 2 == 0 { &old } else { &new }).await;
+        if world.status(&old, event).await == Status::Completed {
+            break;
+        }
+    }
+    let run = support::only_run(&old).await;
+    old.query().run(run).await.unwrap().steps.iter().map(|step| step.id.to_string()).collect()
+}
+
+#[tokio::test]
+async fn hops_under_two_builds_run_each_step_once() {
+    let old = ScriptedFunction::new("f").step("a", &[]).step("b", &["a"]).step("c", &["b"]).step("d", &["c"]);
+    let new = ScriptedFunction::new("f").step("a", &[]).step("b", &["a"]).step("added", &["b"]).step("c", &["added"]);
+    let new = new.step("d", &["c"]);
+    assert_eq!(steps_in_turn(old, new).await, ["a", "b", "c", "added", "d"]);
+}
+
+#[tokio::test]
+async fn a_renamed_step_may_run_under_both_names_while_two_builds_work() {
+    let old = ScriptedFunction::new("f").step("a", &[]).step("b", &["a"]).step("c", &["b"]);
+    let new = ScriptedFunction::new("f").step("a", &[]).step("renamed", &["a"]).step("c", &["renamed"]);
+    let steps = steps_in_turn(old, new).await;
+    assert!(["b", "renamed"].iter().all(|step| steps.iter().any(|id| id == step)), "{steps:?}");
+}
