@@ -30,8 +30,7 @@ def check_releases(template, watched):
 
 
 def check_rollout(template, watched, name, alias):
-    update = json.loads(json.dumps(alias.get("UpdatePolicy", {})).replace("IsGradualDedicated", "IsGradual"))
-    update = by_condition(update.get("CodeDeployLambdaAliasUpdate"), "IsGradual")
+    update = by_condition(alias.get("UpdatePolicy", {}).get("CodeDeployLambdaAliasUpdate"), "IsGradual")
     groups = of_type(template, "AWS::CodeDeploy::DeploymentGroup")
     group = groups.get(target((update[0] or {}).get("DeploymentGroupName")), {}).get("Properties")
     rule(group and update[1] == {"Ref": "AWS::NoValue"}, f"{name}: does not follow Rollout")
@@ -51,8 +50,7 @@ def check_rollout(template, watched, name, alias):
 def check_triggers(template):
     for kind, used in TRIGGERS.items():
         for name, trigger in of_type(template, kind).items():
-            for value in by_condition(trigger["Properties"][used], "HasDedicated"):
-                rule(invoked(value), f"{name}: invokes the newest code, whatever release is live")
+            rule(invoked(trigger["Properties"][used]), f"{name}: invokes the newest code, whatever release is live")
     for name, events in of_type(template, "AWS::Events::Rule").items():
         rule(all(invoked(each["Arn"]) for each in events["Properties"]["Targets"]), f"{name}: invokes the newest code, whatever release is live")
     for name, config in of_type(template, "AWS::Lambda::EventInvokeConfig").items():

@@ -14,7 +14,7 @@ def check_parameters(template):
     rows = "\n".join(line.split("|")[1] for line in table.splitlines() if line.startswith("|"))
     named = set(re.findall(r"`([A-Z]\w+)`", rows))
     for name in template["Parameters"]:
-        covered = name in named or name in table or (name.startswith("Dedicated") and "DedicatedFunctionId" in named)
+        covered = name in named or name in table
         rule(covered, f"{DEPLOYING}: says nothing of the parameter {name}")
     for name in named:
         rule(name in template["Parameters"], f"{DEPLOYING}: there is no parameter {name}")
@@ -28,8 +28,6 @@ def check_defaults(template):
     for line in chapter(DEPLOYING, "Parameters").splitlines():
         cells = [cell.strip() for cell in line.split("|")[1:-1]]
         names = re.findall(r"`([A-Z]\w+)`", cells[0]) if cells else []
-        if names == ["DedicatedFunctionId"]:
-            names += ["DedicatedMemory", "DedicatedTimeout", "DedicatedConcurrency"]
         known = [str(template["Parameters"].get(name, {}).get("Default", "")) for name in names]
         known = [default for default in known if default]
         documented = re.findall(r"\d+|(?<=`)\w+(?=`)", cells[1]) if names else []

@@ -44,7 +44,8 @@ def check_alarms(template, watched):
         properties = alarm["Properties"]
         title = re.search(r'see the runbook, "([^"]+)"', properties["AlarmDescription"])
         rule(title and re.search(rf"^#+ {re.escape(title[1])}$", runbook, re.M), f"{name}: the runbook says nothing about it")
-        own = suffix(properties["AlarmName"])
+        # the runbook has one name for the alarms of all workers of workers.toml
+        own = re.sub(r"-for-.+-(queue-age|errors|throttled)$", r"-for-WORKER-\1", suffix(properties["AlarmName"]))
         rule(title and f"`{own}`" in chapter(OPERATING, title[1]), f"{name}: its chapter of the runbook does not name {own}")
         rule("AlarmActions" in properties, f"{name}: has no action")
         listed = properties.get("Metrics", [])
@@ -79,7 +80,12 @@ def check_coverage(watched, alarms_by_metric):
 def check_price(template):
     """COST.md must state the price of the alarms, which depends on how many metrics they have."""
     every = of_type(template, "AWS::CloudWatch::Alarm")
-    for label, counted in [("a function of its own", every), ("without one", {k: v for k, v in every.items() if "Condition" not in v})]:
-        watched_metrics = sum(len(list(metrics(alarm))) for alarm in counted.values())
-        row = f"| {len(counted)} alarms on {watched_metrics} metrics, {label} | ${watched_metrics * ALARM_METRIC:.2f} |"
+    listed = {name: alarm for name, alarm in every.items() if name.startswith("For")}
+    workers = sum(name.endswith("ThrottlesAlarm") for name in listed)
+    base = {name: alarm for name, alarm in every.items() if name not in listed}
+    for label, counted, number in [("of the stack", base, 1), ("of each worker of `workers.toml`", listed, workers)]:
+        if not number:
+            continue
+        watched_metrics = sum(len(list(metrics(alarm))) for alarm in counted.values()) // number
+        row = f"| {len(counted) // number} alarms on {watched_metrics} metrics, {label} | ${watched_metrics * ALARM_METRIC:.2f} |"
         rule(row in text("infra/COST.md"), f"infra/COST.md: lacks, or differs: {row}")

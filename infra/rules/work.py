@@ -25,32 +25,25 @@ def seconds(template, value, of):
 
 
 def mappings(template):
-    """Yields the name, function, queue, condition and properties of each event source mapping."""
+    """Yields the name, function, queue and properties of each event source mapping."""
     for name, resource in of_type(template, "AWS::Lambda::EventSourceMapping").items():
         properties = resource["Properties"]
         queue = target(properties["EventSourceArn"])
         rule("Condition" not in resource, f"{name}: its queue is left without workers")
-        then, otherwise = by_condition(properties["FunctionName"], "HasDedicated")
-        if then == otherwise:
-            yield name, invoked(then), queue, "", properties
-            continue
-        yield name, invoked(then), queue, "HasDedicated", properties
-        yield name, invoked(otherwise), queue, "not HasDedicated", properties
+        yield name, invoked(properties["FunctionName"]), queue, properties
 
 
 def check_deliveries(template):
     queues, functions = of_type(template, "AWS::SQS::Queue"), of_type(template, "AWS::Serverless::Function")
     served = set()
-    for name, function, queue_name, condition, mapping in mappings(template):
+    for name, function, queue_name, mapping in mappings(template):
         served.add(queue_name)
         if function is None:
             continue # infra/rules/releases.py reports it
         properties, queue = functions[function]["Properties"], queues[queue_name]["Properties"]
         role = properties["Environment"]["Variables"]["STEPLADDER_ROLE"]
-        index = 1 if condition.startswith("not ") else 0
-        visibility = by_condition(queue["VisibilityTimeout"], "HasDedicated")[index]
-        most = by_condition(mapping.get("ScalingConfig", {}).get("MaximumConcurrency"), "HasDedicated")[index]
-        pairs = seconds(template, properties["Timeout"], visibility)
+        most = mapping.get("ScalingConfig", {}).get("MaximumConcurrency")
+        pairs = seconds(template, properties["Timeout"], queue["VisibilityTimeout"])
         rule(pairs, f"{name}: the visibility timeout of its queue does not follow its timeout")
         policy = queue.get("RedrivePolicy", {})
         receives = policy.get("maxReceiveCount", 0)
@@ -65,9 +58,8 @@ def check_deliveries(template):
         rule(most is not None, f"{name}: its mapping has no maximum concurrency, so Lambda throttles messages")
         rule(min(choices(template, most)) is None or min(choices(template, most)) >= 2, f"{name}: the maximum concurrency must be at least 2")
         reserved = properties.get("ReservedConcurrentExecutions")
-        if condition != "not HasDedicated":
-            rule(reserved == {"Fn::If": ["HasReserve", most, {"Ref": "AWS::NoValue"}]},
-                 f"{name}: ReserveConcurrency does not reserve its maximum concurrency")
+        rule(reserved == {"Fn::If": ["HasReserve", most, {"Ref": "AWS::NoValue"}]},
+             f"{name}: ReserveConcurrency does not reserve its maximum concurrency")
         if role == "worker":
             variables = {**template["Globals"]["Function"]["Environment"]["Variables"], **properties["Environment"]["Variables"]}
             rule(str(variables["STEPLADDER_WORKER_TIMEOUT"]) == str(properties["Timeout"]),
@@ -82,20 +74,25 @@ def check_deliveries(template):
 def check_wakes(template):
     """Each role that sends wakes must have the permission for all queues of wakes, and each such
     queue must have a dead-letter queue."""
-    served = {queue for _, function, queue, _, _ in mappings(template)
+    served = {queue for _, function, queue, _ in mappings(template)
               if function and template["Resources"][function]["Properties"]["Environment"]["Variables"]["STEPLADDER_ROLE"] == "worker"}
     for name, role in roles_of_functions(template).items():
         statements = role["Properties"]["Policies"][0]["PolicyDocument"]["Statement"]
         sends = [s for s in statements if s.get("Sid") == "SendWakes"]
-        allowed = {target(resource) for s in sends for resource in as_list(s["Resource"])}
+        resources = [resource for s in sends for resource in as_list(s["Resource"])]
+        allowed = {target(resource) for resource in resources}
+        if any(resource.get("Fn::Sub", "").endswith(":${AWS::StackName}-steps-for-*") for resource in resources):
+            allowed |= {queue for queue in served if queue.startswith("For")}
         rule(not served - allowed, f"{name}: may not send wakes to {', '.join(sorted(served - allowed))}")
     queues = of_type(template, "AWS::SQS::Queue")
     for queue in sorted(served):
         properties = queues[queue]["Properties"]
         dead = target(properties["RedrivePolicy"]["deadLetterTargetArn"])
-        arns = queues[dead]["Properties"]["RedriveAllowPolicy"]["sourceQueueArns"]
+        allowed = queues[dead]["Properties"]["RedriveAllowPolicy"]
+        arns = allowed.get("sourceQueueArns") or []
         named = ":" + properties["QueueName"]["Fn::Sub"]
-        rule(any(arn.get("Fn::Sub", "").endswith(named) for arn in arns), f"{dead}: accepts no dead letters of {queue}")
+        rule(len(arns) <= 10, f"{dead}: SQS accepts at most ten queues by name")
+        rule(allowed["redrivePermission"] == "allowAll" or any(arn.get("Fn::Sub", "").endswith(named) for arn in arns), f"{dead}: accepts no dead letters of {queue}")
 
 
 def check_functions(template):

@@ -18,7 +18,7 @@ import pexpect
 from botocore.exceptions import ClientError
 
 ROOT = Path(__file__).resolve().parents[2]
-PARTS = ["README.md", "docs", "template.yaml", "samconfig.toml", "infra", "functions"]
+PARTS = ["README.md", "docs", "template.yaml", "samconfig.toml", "workers.toml", "infra", "functions"]
 # the maximum time of a command in seconds; the slowest command deploys a stack
 LIMIT = 240
 PROMPT = "the-next-command> "
@@ -226,14 +226,21 @@ def first_deployment(shell):
     until("two runs that completed", lambda: shell.type(runs)[0].count("Completed") == 2)
 
 
-def dedicated_function(shell):
+def listed(shell, functions):
+    """Deploys with a list of functions that have workers of their own."""
+    Path(shell.folder, "workers.toml").write_text(f"[greetings]\nfunctions = {functions}\ntimeout = 300\n")
+    for line in block(RUNBOOK, "python3 infra/workers").splitlines()[1:-1]:
+        shell.type(line)
+
+
+def listed_function(shell):
+    listed(shell, '["hello-world"]')
     shell.child.sendline(said(RUNBOOK, "read -rs VALUE"))
     shell.type("sk-first")
     shell.type(said(RUNBOOK, "aws secretsmanager create-secret"))
     arn = boto3.client("secretsmanager").describe_secret(SecretId="stepladder/openai")["ARN"]
-    answers = {"DedicatedFunctionId": "hello-world", "DedicatedTimeout": "300",
-               "Secrets": "OPENAI_API_KEY=secretsmanager:stepladder/openai", "SecretArns": arn}
-    shell.type(said(RUNBOOK, "sam deploy --guided", "DedicatedFunctionId"), answers)
+    answers = {"Secrets": "OPENAI_API_KEY=secretsmanager:stepladder/openai", "SecretArns": arn}
+    shell.type(said(RUNBOOK, "sam deploy --guided", "Secrets"), answers)
     given = deployed_parameters()
     must({name: given[name] for name in answers} == answers, f"{given}")
     must(variables("stepladder-worker")["STEPLADDER_SECRETS"] == answers["Secrets"], "the worker does not know its secrets")
@@ -255,21 +262,21 @@ def taken_back(shell):
     """Takes the function's own queue back while the queue still contains a wake."""
     shell.type(block(RUNBOOK, "work --no-enabled"))
     shell.type(said(RUNBOOK, "curl $URL/e/$KEY"))
-    must(messages(shell, "steps-dedicated") == [1, 0, 0], "the wake of a function with a queue of its own is elsewhere")
+    must(messages(shell, "steps-for-greetings") == [1, 0, 0], "the wake of a function with a queue of its own is elsewhere")
     shell.type("VALUE=sk-second")
     shell.type(said(RUNBOOK, "aws secretsmanager put-secret-value"))
     shell.type("sed -i.bak 's|SecretsRevision=[^ ]*|SecretsRevision=2|' samconfig.toml")
-    shell.type(said(RUNBOOK, "sed -i.bak", "DedicatedFunctionId"))
-    must(deployed_parameters()["DedicatedFunctionId"] == "", "it is still there")
+    listed(shell, "[]")
+    must(variables("stepladder-worker")["STEPLADDER_DEDICATED"] == "{}", "the function still has a queue of its own")
     # CloudFormation reads the secret again only if a property of the function changes, so the revision is a
     # variable of the function
     revision = variables("stepladder-http")["STEPLADDER_SECRETS_REVISION"]
     must(revision == "2", f"SecretsRevision changes nothing of the function: {revision}")
-    must(messages(shell, "steps-dedicated") == [1, 0, 0], "the wake went with the function's workers")
+    must(messages(shell, "steps-for-greetings") == [1, 0, 0], "the wake went with the function's workers")
     set_concurrency_again()
     shell.type("work --enabled")
     runs = said(README, "cargo run --features lambda -- runs --table $TABLE")
-    until("the ordinary workers to serve it", lambda: shell.type(runs)[0].count("Completed") == 3)
+    until("its workers to serve what is left", lambda: shell.type(runs)[0].count("Completed") == 3)
 
 
 def rolled_back(shell):
@@ -303,14 +310,14 @@ def taken_away(shell):
     shell.type(said(RUNBOOK, "delete-stack"), fails=True)
     shell.type(block(RUNBOOK, "delete-stack"))
     must(what_is_kept() == before, f"{before} became {what_is_kept()}")
-    shell.type(block(RUNBOOK, "aws sqs delete-queue"))
-    must(what_is_kept() == [], f"{what_is_kept()} is still there")
+    shell.type(block(RUNBOOK, "for queue in steps"))
+    must(what_is_kept() == ["stepladder-steps-for-greetings"], f"{what_is_kept()} is still there")
 
 
 def main(folder, program):
     folder = Path(folder)
     shell = Shell(folder, project(folder))
-    chapters = [first_deployment, dedicated_function, taken_back, rolled_back, taken_away]
+    chapters = [first_deployment, listed_function, taken_back, rolled_back, taken_away]
     started = time.monotonic()
     first_deployments_that_fail(shell)
     builds(folder, program)

@@ -44,6 +44,22 @@ impl DeployedStack {
         Self::start_project(binary::root(), binary::path(), parameters).await
     }
 
+    /// Like [`Self::start`], with functions that have workers of their own: `list` is the content
+    /// of `workers.toml`.
+    pub async fn start_with_workers(list: &str, parameters: &[(&str, String)]) -> Self {
+        let project = tempfile::Builder::new().prefix("stepladder-project-").tempdir().expect("a temporary folder");
+        let infra = project.path().join("infra");
+        std::fs::create_dir(&infra).expect("a folder in a folder of our own");
+        for name in ["template.yaml", "infra/names.yaml", "infra/watch.yaml", "infra/workers"] {
+            std::fs::copy(binary::root().join(name), project.path().join(name)).expect("a copy of a file");
+        }
+        std::fs::write(project.path().join("workers.toml"), list).expect("a file in a folder of our own");
+        let mut command = Command::new(python_program("python"));
+        let done = command.arg(infra.join("workers")).output().await.expect("Python starts");
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        Self::start_project(project.path(), binary::path(), parameters).await
+    }
+
     /// Like [`Self::start`], with the template in `project` and another program.
     pub async fn start_project(project: &Path, program: &Path, parameters: &[(&str, String)]) -> Self {
         let stack = Ministack::start().await;
@@ -106,6 +122,24 @@ impl DeployedStack {
         self.stack.client()
     }
 
+    /// Lets workers receive the wakes of a queue, or stops them.
+    pub async fn set_workers(&self, queue: &str, enabled: bool) {
+        let url = format!("{}/2015-03-31/event-source-mappings/", self.stack.url());
+        let client = crate::http_builder().no_proxy().build().expect("a client");
+        let listed = client.get(&url).send().await.expect("an answer").text().await.expect("text");
+        let listed: Value = serde_json::from_str(&listed).expect("JSON");
+        let mappings = listed["EventSourceMappings"].as_array().expect("a list");
+        let of_queue = |mapping: &&Value| {
+            mapping["EventSourceArn"].as_str().is_some_and(|arn| arn.ends_with(&format!(":{STACK}-{queue}")))
+        };
+        let id = mappings.iter().find(of_queue).unwrap_or_else(|| panic!("no workers of {queue}: {listed}"))["UUID"]
+            .as_str()
+            .expect("text");
+        let body = json!({"Enabled": enabled}).to_string();
+        let answer = client.put(format!("{url}{id}")).body(body).send().await.expect("an answer");
+        assert!(answer.status().is_success(), "{answer:?}");
+    }
+
     /// Returns the environment variables of this role's Lambda function.
     pub async fn environment(&self, role: &str) -> Value {
         let url = format!("{}/2015-03-31/functions/{STACK}-{role}/configuration", self.stack.url());
@@ -138,7 +172,12 @@ impl DeployedStack {
     /// Returns how many messages are visible, received and delayed in the queue at the address in
     /// the output `queue`.
     pub async fn message_counts(&self, queue: &str) -> [u64; 3] {
-        let asked = json!({"QueueUrl": self.stack_output(queue), "AttributeNames": ["All"]});
+        self.message_counts_at(self.stack_output(queue)).await
+    }
+
+    /// Returns the same of the queue at a URL.
+    pub async fn message_counts_at(&self, url: &str) -> [u64; 3] {
+        let asked = json!({"QueueUrl": url, "AttributeNames": ["All"]});
         let answer =
             self.client().sqs("GetQueueAttributes", &asked).await.expect("an answer").expect("the queue is there");
         ["", "NotVisible", "Delayed"].map(|which| {

@@ -139,7 +139,7 @@ async fn an_invalid_message_becomes_a_dead_letter_and_its_neighbours_create_runs
 
 #[tokio::test]
 async fn the_health_page_counts_and_redrives_dead_letters() {
-    let stack = DeployedStack::start(&[("DedicatedFunctionId", "content-brief-generator".into())]).await;
+    let stack = DeployedStack::start_with_workers("[briefs]\nfunctions = [\"content-brief-generator\"]", &[]).await;
     let dead_event = hello_event("was-dead", "Ada").to_string();
     stack.send(EVENTS_DEAD, &[dead_event, "<what is this>".into()]).await;
     let ask = async |request: reqwest::RequestBuilder| request.send().await.expect("an answer");
@@ -149,7 +149,7 @@ async fn the_health_page_counts_and_redrives_dead_letters() {
         answer.text().await.expect("text")
     };
     let health = page("/health/page").await;
-    for queue in ["steps", "steps-dedicated", "events", "steps-dead-letters", "events-dead-letters"] {
+    for queue in ["steps", "steps-for-briefs", "events", "steps-dead-letters", "events-dead-letters"] {
         assert!(health.contains(&format!("<bdi>{STACK}-{queue}</bdi>")), "{queue}: {health}");
     }
     for part in ["wakes of content-brief-generator", "status Failed\">2<", "ApproximateAgeOfOldestMessage"] {

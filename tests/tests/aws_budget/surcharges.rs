@@ -213,11 +213,11 @@ async fn a_sweep_without_due_timers_reads_six_minutes_of_timers() {
     let month = 1_440.0 * 30.0;
     let BilledUnits { writes, reads, .. } = QUIET_SWEEP;
     let sweep = BilledUnits { writes: writes * month, reads: reads * month, sqs: 0.0, invocations: month };
-    let polls = 5.0 * 3.0 * 86_400.0 * 30.0 / 20.0;
+    let polls = 5.0 * 2.0 * 86_400.0 * 30.0 / 20.0;
     let row = |what: &str, bill: BilledUnits| format!("| {what} | {} |", dollars(bill.dollars() / 1_000_000.0));
     document::assert_has_rows(&[
         row("sweep: 43,200 invocations, 2.12 million RRU, 43,200 WRU", sweep),
-        row("empty receives of three queues: 1.9 million", BilledUnits { sqs: polls, ..BilledUnits::default() }),
+        row("empty receives of two queues: 1.3 million", BilledUnits { sqs: polls, ..BilledUnits::default() }),
         format!("| traces of the sweep: 43,200 | {} |", dollars(month * TRACES / 1_000_000.0)),
         format!("| event key and token in Secrets Manager | {} |", dollars(2.0 * SECRET)),
     ]);

@@ -1,9 +1,10 @@
 //! The settings of a process, from environment variables that `template.yaml` sets.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use stepladder_aws::{QueueAddresses, SecretName};
+use stepladder_aws::{DedicatedQueue, QueueAddresses, SecretName};
 use stepladder_engine::Pace;
 
 use super::secrets::{StoredSecret, parse_secrets};
@@ -84,11 +85,9 @@ impl LambdaSettings {
             Some("budget") => Some(Pace::WithinBudget),
             Some(other) => return Err(format!("STEPLADDER_PACE is `{other}`; it must be step or budget")),
         };
-        let dedicated = optional("STEPLADDER_DEDICATED").map_or(Ok(Default::default()), |json| {
-            serde_json::from_str(&json).map_err(|e| {
-                format!("STEPLADDER_DEDICATED: {e}; write it like {{\"function-id\":{{\"queue\":\"https://…\",\"timeout\":300}}}}")
-            })
-        })?;
+        let steps = required("STEPLADDER_STEPS_QUEUE_URL")?;
+        let dedicated =
+            optional("STEPLADDER_DEDICATED").map_or(Ok(BTreeMap::new()), |json| parse_dedicated(&json, &steps))?;
         let secret = optional("STEPLADDER_SIGNING_KEYS_SECRET").map(SecretName::Secret);
         let parameter = optional("STEPLADDER_SIGNING_KEYS_PARAMETER").map(SecretName::Parameter);
         if secret.is_some() && parameter.is_some() {
@@ -102,7 +101,7 @@ impl LambdaSettings {
             role,
             table: required("STEPLADDER_TABLE")?,
             queues: QueueAddresses {
-                steps: required("STEPLADDER_STEPS_QUEUE_URL")?,
+                steps,
                 events: optional("STEPLADDER_EVENTS_QUEUE_URL"),
                 steps_dead_letters: optional("STEPLADDER_STEPS_DEAD_LETTERS_URL"),
                 events_dead_letters: optional("STEPLADDER_EVENTS_DEAD_LETTERS_URL"),
@@ -160,6 +159,21 @@ impl LambdaSettings {
             variables: Vec::new(),
         }
     }
+}
+
+/// Reads the queue and the timeout of each function with dedicated workers. A queue may be named
+/// without its URL, because an environment holds 4 KB; it is then beside the steps queue.
+fn parse_dedicated(json: &str, steps: &str) -> Result<BTreeMap<String, DedicatedQueue>, String> {
+    let mut dedicated: BTreeMap<String, DedicatedQueue> = serde_json::from_str(json).map_err(|e| {
+        format!(
+            "STEPLADDER_DEDICATED: {e}; write it like {{\"function-id\":{{\"queue\":\"a-queue\",\"timeout\":300}}}}"
+        )
+    })?;
+    let beside = steps.rsplit_once('/').map_or("", |(beside, _)| beside);
+    for own in dedicated.values_mut().filter(|own| !own.queue.contains("://")) {
+        own.queue = format!("{beside}/{}", own.queue);
+    }
+    Ok(dedicated)
 }
 
 /// Reads `NAME=VALUE,NAME=VALUE`. A value cannot contain a comma.
@@ -251,8 +265,13 @@ mod tests {
 
     #[test]
     fn functions_with_their_own_queues_are_read() {
-        let json = r#"{"report":{"queue":"https://sqs.test/report","timeout":300}}"#;
-        let settings = read(&[("STEPLADDER_DEDICATED", json)]).unwrap();
-        assert_eq!(settings.queues.dedicated["report"].worker_timeout(), Duration::from_secs(300));
+        let json =
+            r#"{"report":{"queue":"https://sqs.test/report","timeout":300},"mail":{"queue":"mail","timeout":90}}"#;
+        let dedicated = read(&[("STEPLADDER_DEDICATED", json)]).unwrap().queues.dedicated;
+        assert_eq!(dedicated["report"].worker_timeout(), Duration::from_secs(300));
+        assert_eq!(
+            [&*dedicated["report"].queue, &*dedicated["mail"].queue],
+            ["https://sqs.test/report", "https://sqs.test/mail"]
+        );
     }
 }

@@ -34,6 +34,8 @@ const RUST: &[TemplateFile] = &[
     ("infra/deployer.yaml", include_str!("../../../template/rust/infra__deployer.yaml")),
     ("infra/names.yaml", include_str!("../../../template/rust/infra__names.yaml")),
     ("infra/watch.yaml", include_str!("../../../template/rust/infra__watch.yaml")),
+    ("infra/workers", include_str!("../../../template/rust/infra__workers")),
+    ("workers.toml", include_str!("../../../template/rust/workers.toml")),
     ("skills/stepladder/SKILL.md", include_str!("../../../template/rust/skills__stepladder__SKILL.md")),
 ];
 const TS: &[TemplateFile] = &[
