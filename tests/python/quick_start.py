@@ -1,6 +1,6 @@
 """Types the commands of a quick start in docs/new-project.md, word for word but for the ports: quick_start.py FOLDER HEADING
 
-FOLDER is empty. Each block of commands gets a shell of its own. The last command of a block keeps running, except in the last
+FOLDER is empty, but for settings of cargo. Each block of commands gets a shell of its own. The last command of a block keeps running, except in the last
 block. The variable PROGRAM is the program `stepladder`, and PACKAGES a folder of installed npm packages. Both `npm install` and
 `pip install` install nothing here: they check that the versions that the project asks for are those of this machine.
 """
@@ -16,7 +16,8 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-LIMIT = 300
+# seconds; a project in Rust compiles what it depends on
+LIMIT = 1200
 
 NPM = """#!{own}
 import json, os, pathlib, sys

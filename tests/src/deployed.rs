@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 
 use crate::api::ApiClient;
-use crate::aws_json::{AwsJson, REGION};
+use crate::aws_json::AwsJson;
 use crate::binary;
 use crate::ministack::Ministack;
 use crate::parts::python_program;
@@ -41,7 +41,7 @@ impl DeployedStack {
     /// Deploys a new stack with the keys and these additional parameters. If a parameter names a
     /// secret, its value here is the content of the secret.
     pub async fn start(parameters: &[(&str, String)]) -> Self {
-        Self::start_project(binary::root(), binary::path(), parameters).await
+        Self::start_project(binary::root(), parameters).await
     }
 
     /// Like [`Self::start`], with functions that have workers of their own: `list` is the content
@@ -57,19 +57,15 @@ impl DeployedStack {
         let mut command = Command::new(python_program("python"));
         let done = command.arg(infra.join("workers")).output().await.expect("Python starts");
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-        Self::start_project(project.path(), binary::path(), parameters).await
+        Self::start_project(project.path(), parameters).await
     }
 
-    /// Like [`Self::start`], with the template in `project` and another program.
-    pub async fn start_project(project: &Path, program: &Path, parameters: &[(&str, String)]) -> Self {
+    /// Like [`Self::start`], with the template in `project`.
+    async fn start_project(project: &Path, parameters: &[(&str, String)]) -> Self {
         let stack = Ministack::start().await;
         let folder = tempfile::Builder::new().prefix("stepladder-deploy-").tempdir().expect("a temporary folder");
         let mut command = Command::new(python_program("python"));
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("AWS_")) {
-            command.env_remove(name);
-        }
-        command.env("AWS_ENDPOINT_URL", stack.url()).env("AWS_DEFAULT_REGION", REGION);
-        command.env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", "test");
+        stack.name_to(&mut command);
         // otherwise SAM would store state in the user's home folder
         command.env("HOME", folder.path()).env("SAM_CLI_TELEMETRY", "0").env("PYTHONDONTWRITEBYTECODE", "1");
         command.arg(binary::root().join("tests/python/deploy.py")).arg(folder.path().join("work"));
@@ -77,7 +73,7 @@ impl DeployedStack {
         // the emulator does not support saved queries, so there are no alarms and no dashboard
         command
             .env("PROJECT", project)
-            .arg(program)
+            .arg(binary::path())
             .args([STACK, "Watch=no"])
             .arg(format!("EventKeysSecret=another-event-key,{EVENT_KEY}"));
         command.arg(format!("DashboardTokenSecret={TOKEN}"));

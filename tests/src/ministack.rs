@@ -83,8 +83,22 @@ impl Ministack {
         self.server().process.id()
     }
 
+    /// Lets a command use this emulator instead of the account of the machine's owner.
+    pub fn name_to(&self, command: &mut tokio::process::Command) {
+        let command = command.as_std_mut();
+        forget_account(command);
+        command.env("AWS_ENDPOINT_URL", self.url()).env("AWS_DEFAULT_REGION", REGION);
+        command.env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", "test");
+    }
+
     fn server(&self) -> &MinistackProcess {
         self.server.as_ref().expect("there until it is dropped")
+    }
+}
+
+fn forget_account(command: &mut Command) {
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("AWS_")) {
+        command.env_remove(name);
     }
 }
 
@@ -102,9 +116,7 @@ impl MinistackProcess {
         let (port, folder) = (free_port(), OwnedServer::folder("ministack"));
         let url = format!("http://127.0.0.1:{port}");
         let mut command = Command::new(python_program("ministack"));
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("AWS_")) {
-            command.env_remove(name);
-        }
+        forget_account(&mut command);
         command.env("GATEWAY_PORT", port.to_string()).env("BIND_HOST", "127.0.0.1").env("MINISTACK_HOST", "127.0.0.1");
         command.env("LAMBDA_EXECUTOR", "local").env("AWS_ENDPOINT_URL", &url).env("MINISTACK_REGION", REGION);
         // disables a listener on a fixed port, which two servers could not share

@@ -4,7 +4,6 @@
 
 use std::process::Stdio;
 
-use stepladder_tests::aws_json::REGION;
 use stepladder_tests::binary;
 use stepladder_tests::ministack::Ministack;
 use stepladder_tests::parts::python_program;
@@ -17,11 +16,7 @@ async fn the_commands_of_the_runbook_work() {
     let work = folder.path().join("work");
     std::fs::create_dir(&work).expect("a folder in a folder of our own");
     let mut command = Command::new(python_program("python"));
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("AWS_")) {
-        command.env_remove(name);
-    }
-    command.env("AWS_ENDPOINT_URL", stack.url()).env("AWS_DEFAULT_REGION", REGION);
-    command.env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", "test");
+    stack.name_to(&mut command);
     // otherwise SAM would store state in the user's home folder
     command.env("HOME", folder.path()).env("SAM_CLI_TELEMETRY", "0").env("PYTHONDONTWRITEBYTECODE", "1");
     command.arg(binary::root().join("tests/python/runbook.py")).arg(&work).arg(binary::path());

@@ -8,8 +8,6 @@ mod packages;
 mod quick_starts;
 mod rust;
 
-use std::path::Path;
-
 use serde_json::json;
 use stepladder_tests::{ApiClient, server, wait_for};
 use tempfile::TempDir;
@@ -71,9 +69,4 @@ async fn greets_and_sleeps(api: &ApiClient, function: &str) {
         (greeted && steps.iter().any(|step| step["id"] == "three-days")).then_some(())
     })
     .await;
-}
-
-/// Whether `text` is in the file.
-fn contains(file: &Path, text: &str) -> bool {
-    std::fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display())).contains(text)
 }

@@ -45,7 +45,7 @@ impl QuickStart {
     }
 }
 
-fn script(name: &str) -> Command {
+pub(super) fn script(name: &str) -> Command {
     let mut python = Command::new(parts::python_program("python"));
     python.arg(binary::root().join("tests/python").join(name)).env("PYTHONDONTWRITEBYTECODE", "1").kill_on_drop(true);
     python

@@ -1,12 +1,13 @@
 //! A project in Rust.
 
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
-use stepladder_tests::ServerProcess;
-use stepladder_tests::deployed::DeployedStack;
-use tokio::process::Command;
+use stepladder_tests::binary;
+use stepladder_tests::ministack::Ministack;
 
-use super::{contains, greets_and_sleeps, new_project, packages, run};
+use super::quick_starts::{self, QuickStart};
+use super::{greets_and_sleeps, packages, run};
 
 /// The project's folder for compiled crates. It lies in this workspace's, so a repetition of the
 /// test compiles only what has changed.
@@ -16,29 +17,35 @@ fn target() -> PathBuf {
     test.ancestors().nth(3).expect("a test lies in <target>/<profile>/deps").join("new-project")
 }
 
-fn cargo_in(project: &Path) -> Command {
-    let mut cargo = packages::cargo();
-    cargo.current_dir(project).env("CARGO_TARGET_DIR", target()).env("CARGO_INCREMENTAL", "0");
-    cargo
+/// The settings of a cargo that compiles into [`target`], and downloads nothing.
+fn settings() -> [(&'static str, String); 3] {
+    let target = target().into_os_string().into_string().expect("a target folder's name is UTF-8");
+    [("CARGO_TARGET_DIR", target), ("CARGO_INCREMENTAL", "0".to_owned()), ("CARGO_NET_OFFLINE", "true".to_owned())]
 }
 
+/// The commands are typed one after the other, because cargo compiles into one folder.
 #[tokio::test]
-async fn a_project_builds_against_the_packages_and_runs_here_and_on_aws() {
-    let folder = new_project(&["shop"]).await;
-    let project = folder.path().join("shop");
-    assert!(contains(&project.join("functions/Cargo.toml"), "name = \"shop\""));
-    let settings = packages::local_source(folder.path()).await;
-    take_packages_from(&project, &settings);
-
-    let examples = add_examples_of_the_skill(&project);
-    let tested = run(cargo_in(&project).args(["test", "--offline", "--features", "lambda"])).await;
-    assert!(tested.contains("a_new_user_is_greeted_at_once_and_asked_after_three_days ... ok"), "{tested}");
-    for test in examples {
-        assert!(tested.contains(&format!("{test} ... ok")), "{test}: {tested}");
+async fn the_quick_starts_for_rust_and_for_aws_work_from_an_empty_folder() {
+    let folder = tempfile::Builder::new().prefix("stepladder-new-").tempdir().expect("a temporary folder");
+    let packages = packages::local_source(folder.path()).await;
+    let [here, on_aws] = ["here", "aws"].map(|name| folder.path().join(name));
+    for place in [&here, &on_aws] {
+        std::fs::create_dir(place).expect("a folder in a folder of our own");
     }
-    run(cargo_in(&project).args(["build", "--offline", "--features", "lambda"])).await;
-    let program = target().join("debug/stepladder");
-    tokio::join!(serves_an_event(&program), serves_an_event_when_deployed(&project, &program));
+    take_packages_from(folder.path(), &packages);
+
+    let servers = QuickStart::type_commands("Rust", &here, &settings()).await;
+    greets_and_sleeps(&servers.api(), "welcome").await;
+    servers.end().await;
+    the_examples_of_the_skill_work(&here.join("shop")).await;
+
+    let stack = Ministack::start().await;
+    let mut python = quick_starts::script("quick_start_aws.py");
+    stack.name_to(&mut python);
+    python.arg(&on_aws).arg(binary::path()).envs(settings()).stdin(Stdio::null());
+    let done = python.output().await.expect("Python starts");
+    let printed = String::from_utf8_lossy(&[done.stdout, done.stderr].concat()).into_owned();
+    assert!(done.status.success(), "{printed}\n{}", stack.log());
 }
 
 /// Lets cargo take the packages of projects in this folder from those of this machine.
@@ -68,14 +75,10 @@ fn add_examples_of_the_skill(project: &Path) -> Vec<String> {
     tests
 }
 
-async fn serves_an_event(program: &Path) {
-    let mut server = ServerProcess::for_program(program);
-    server.start().await;
-    greets_and_sleeps(&server.api(), "welcome").await;
-    server.assert_no_error_logged();
-}
-
-async fn serves_an_event_when_deployed(project: &Path, program: &Path) {
-    let stack = DeployedStack::start_project(project, program, &[]).await;
-    greets_and_sleeps(&stack.api(), "welcome").await;
+async fn the_examples_of_the_skill_work(project: &Path) {
+    let examples = add_examples_of_the_skill(project);
+    let tested = run(packages::cargo().current_dir(project).arg("test").envs(settings())).await;
+    for test in examples {
+        assert!(tested.contains(&format!("{test} ... ok")), "{test}: {tested}");
+    }
 }
