@@ -100,6 +100,8 @@ def check_secrets_of_functions(template):
         is_worker = variables["STEPLADDER_ROLE"] == "worker"
         expected = {"Ref": "Secrets"} if is_worker else None
         rule(variables.get("STEPLADDER_SECRETS") == expected, f"{name}: {'does not know' if is_worker else 'knows'} the secrets of functions")
+        endpoint = {"Fn::If": ["HasOtlp", {"Ref": "OtlpEndpoint"}, {"Ref": "AWS::NoValue"}]} if is_worker else None
+        rule(variables.get("OTEL_EXPORTER_OTLP_ENDPOINT") == endpoint, f"{name}: {'does not know' if is_worker else 'knows'} OtlpEndpoint")
         rule(not is_worker or "resolve:" not in json.dumps(variables), f"{name}: has a secret in its environment")
         role = properties["Role"]["Fn::GetAtt"].split(".")[0]
         reads = [s for where, s in statements(template) if where == f"{role}, ReadSecrets"]

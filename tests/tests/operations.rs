@@ -1,8 +1,10 @@
-//! Tests what the operator of a stack does with it: functions with workers of their own.
+//! Tests what the operator of a stack does with it: functions with workers of their own, and a
+//! collector of traces.
 //! `template.yaml` is deployed to an emulator, where every role is a process of the binary under
 //! test.
 
 use serde_json::{Value, json};
+use stepladder_tests::collector::Collector;
 use stepladder_tests::deployed::DeployedStack;
 use stepladder_tests::wait_calmly;
 
@@ -64,4 +66,33 @@ async fn each_listed_function_is_executed_by_its_own_workers_only() {
     stack.set_workers("steps-for-greetings", true).await;
     assert_eq!(stack.api().wait_for_end(&hello).await["status"], "Completed");
     assert_eq!(stack.message_counts(STEPS).await, [0; 3]);
+}
+
+#[tokio::test]
+async fn workers_export_to_the_collector_of_the_stack_with_headers_from_a_secret() {
+    let collector = Collector::over_http().await;
+    let stack = DeployedStack::start(&[
+        ("OtlpEndpoint", collector.url()),
+        ("Secrets", "OTEL_EXPORTER_OTLP_HEADERS=ssm:x-test=a%20key".into()),
+        ("SecretArns", "arn:aws:ssm:us-east-1:1:parameter/of-this-test/OTEL_EXPORTER_OTLP_HEADERS".into()),
+    ])
+    .await;
+    stack.send(EVENTS, &[hello_event("traced").to_string()]).await;
+    let run = run_of(&stack, "traced").await;
+    assert_eq!(stack.api().wait_for_end(&run).await["status"], "Completed");
+    let spans = collector.spans_of(&run).await;
+    let names: Vec<_> = spans.iter().map(|span| &*span.name).collect();
+    for name in ["hello-world", "greet", "a-short-sleep", "farewell"] {
+        assert!(names.contains(&name), "{name}: {names:?}");
+    }
+    let received = collector.received();
+    assert_eq!(received.header.as_deref(), Some("a key"));
+    assert_eq!(received.resource["stepladder.role"], "worker", "{:?}", received.resource);
+    for role in ["ingest", "http", "sweep"] {
+        let environment = stack.environment(role).await;
+        assert!(environment["OTEL_EXPORTER_OTLP_ENDPOINT"].is_null(), "{role} exports, too");
+    }
+    let lines = json!(stack.log_lines("worker").await).to_string();
+    let environment = stack.environment("worker").await.to_string();
+    assert!(!lines.contains("a%20key") && !environment.contains("a%20key"), "the headers are shown");
 }

@@ -39,6 +39,9 @@ use environment::{LambdaRole, LambdaSettings};
 /// rest of their work to the queue.
 const RESERVE: Duration = Duration::from_secs(3);
 
+/// The variable with the headers for the collector, which may be a secret of the worker.
+const HEADERS: &str = "OTEL_EXPORTER_OTLP_HEADERS";
+
 /// How long an invocation waits at most until the collector has received its spans.
 const FLUSH_WITHIN: Duration = Duration::from_secs(1);
 
@@ -87,16 +90,34 @@ pub(crate) fn run(app: App) -> ExitCode {
     };
     let served = runtime.block_on(async {
         let (code, role) = (app.code.as_deref(), settings.role.to_string());
-        let telemetry = Telemetry::start(ProcessInfo { code, role: Some(&role) });
+        let headers = telemetry_headers(&settings).await;
+        let known = headers.as_ref().ok().and_then(Option::as_deref);
+        let telemetry = Telemetry::start(ProcessInfo { code, role: Some(&role), headers: known });
         let layer = telemetry.as_ref().ok().and_then(Telemetry::layer);
         start_logging(&settings, code.unwrap_or_default(), layer);
         Telemetry::report_missing();
+        if let Err(error) = headers {
+            // runs do not depend on the collector
+            tracing::error!(error, "the headers for the collector could not be read; it gets none");
+        }
         serve(app, settings, telemetry?).await
     });
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => report_problem(&problem),
     }
+}
+
+/// Reads the headers for the collector, if they are a secret of this process and there is a
+/// collector.
+async fn telemetry_headers(settings: &LambdaSettings) -> Result<Option<String>, String> {
+    let has_endpoint = std::env::vars().any(|(name, value)| {
+        name.starts_with("OTEL_EXPORTER_OTLP_") && name.ends_with("ENDPOINT") && !value.is_empty()
+    });
+    if !Telemetry::IS_BUILT_IN || !has_endpoint {
+        return Ok(None);
+    }
+    secrets::read_once(&settings.secrets, HEADERS).await
 }
 
 async fn serve(mut app: App, settings: LambdaSettings, telemetry: Telemetry) -> Result<(), String> {

@@ -25,6 +25,14 @@ pub(crate) struct ProcessInfo<'a> {
     pub(crate) code: Option<&'a str>,
     /// The role of a process on Lambda; `None` for a local server.
     pub(crate) role: Option<&'a str>,
+    /// The headers for the collector, if they are not in the environment.
+    pub(crate) headers: Option<&'a str>,
+}
+
+impl Telemetry {
+    /// Whether this build can export.
+    #[cfg_attr(not(feature = "aws"), allow(dead_code, reason = "a local server has its headers in its environment"))]
+    pub(crate) const IS_BUILT_IN: bool = cfg!(feature = "otel");
 }
 
 #[cfg(feature = "otel")]
@@ -36,6 +44,9 @@ impl Telemetry {
     pub(crate) fn start(process: ProcessInfo<'_>) -> Result<Self, String> {
         let variable = |name: &str| std::env::var(name).ok();
         let mut settings = stepladder_otel::OtelSettings::read(variable)?;
+        if let Some(headers) = process.headers {
+            settings = settings.with_headers(headers)?;
+        }
         if let Some(code) = process.code {
             settings = settings.with_attribute("service.version", code);
         }

@@ -39,7 +39,8 @@ impl SharedProcessor {
         let built = match settings.transport(Signal::Traces) {
             Some(Transport::Grpc) => grpc::span_exporter(),
             Some(Transport::Http) | None => {
-                SpanExporter::builder().with_http().with_http_client(CollectorClient::new()?).build()
+                let http = SpanExporter::builder().with_http().with_http_client(CollectorClient::new()?);
+                http.with_headers(settings.headers.clone()).build()
             }
         };
         let exporter = built.map_err(|error| format!("traces cannot be exported: {error}"))?;
@@ -80,6 +81,7 @@ pub(crate) fn meter_provider(settings: &OtelSettings, resource: Resource) -> Res
         Some(Transport::Http) | None => MetricExporter::builder()
             .with_http()
             .with_http_client(CollectorClient::new()?)
+            .with_headers(settings.headers.clone())
             .with_temporality(settings.temporality)
             .build(),
     };

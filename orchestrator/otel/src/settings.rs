@@ -1,6 +1,8 @@
 //! The standard environment variables of OpenTelemetry. Endpoints, headers, timeouts and batch
 //! sizes are read by OpenTelemetry's crates; what those would ignore silently is checked here.
 
+use std::collections::HashMap;
+
 use opentelemetry::KeyValue;
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::metrics::Temporality;
@@ -42,6 +44,7 @@ pub struct OtelSettings {
     pub(crate) temporality: Temporality,
     resource: Vec<KeyValue>,
     has_service_name: bool,
+    pub(crate) headers: HashMap<String, String>,
 }
 
 impl OtelSettings {
@@ -61,6 +64,7 @@ impl OtelSettings {
             sampler: sampler(&get)?,
             temporality: temporality(&get)?,
             resource: Vec::new(),
+            headers: HashMap::new(),
             has_service_name: get("OTEL_SERVICE_NAME").is_some() || names_service(&attributes)?,
         })
     }
@@ -71,6 +75,27 @@ impl OtelSettings {
     pub fn with_attribute(mut self, key: &'static str, value: impl Into<String>) -> Self {
         self.resource.push(KeyValue::new(key, value.into()));
         self
+    }
+
+    /// Adds headers to all requests over HTTP, in the syntax of `OTEL_EXPORTER_OTLP_HEADERS`, for a
+    /// process that does not have them in its environment.
+    ///
+    /// # Errors
+    /// A sentence, without the text, which is a secret: it is not `key=value,key=value`, or the
+    /// requests are not sent over HTTP.
+    pub fn with_headers(mut self, text: &str) -> Result<Self, String> {
+        for pair in text.split(',').map(str::trim).filter(|pair| !pair.is_empty()) {
+            match pair.split_once('=') {
+                Some((key, value)) if is_header_name(key.trim()) => {
+                    self.headers.insert(key.trim().to_owned(), value.trim().to_owned())
+                }
+                _ => return Err(format!("{HEADERS} is not written like key1=value1,key2=value2")),
+            };
+        }
+        if [self.traces, self.metrics].contains(&Some(Transport::Grpc)) {
+            return Err(format!("{HEADERS} as a secret needs the protocol http/protobuf"));
+        }
+        Ok(self)
     }
 
     /// Exports the changes since the last export instead of totals, unless the environment says
@@ -108,6 +133,13 @@ impl OtelSettings {
 
 /// The variable that says whether totals or changes are exported.
 const TEMPORALITY: &str = "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE";
+
+/// The variable with the headers of all requests.
+const HEADERS: &str = "OTEL_EXPORTER_OTLP_HEADERS";
+
+fn is_header_name(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+}
 
 type Get<'a> = &'a dyn Fn(&str) -> Option<String>;
 
@@ -266,5 +298,17 @@ mod tests {
         assert_eq!(name(read(&[]).unwrap()).as_deref(), Some("stepladder"));
         let own = read(&[]).unwrap().with_attribute("service.version", "7").resource();
         assert_eq!(own.get(&"service.version".into()).map(|version| version.to_string()).as_deref(), Some("7"));
+    }
+
+    #[test]
+    fn headers_that_are_a_secret_are_read_and_never_shown() {
+        let settings = || read(&[ENDPOINT]).unwrap();
+        let headers = settings().with_headers("authorization=Bearer a=b, x-team = shop,").unwrap().headers;
+        let expected = [("authorization", "Bearer a=b"), ("x-team", "shop")];
+        assert_eq!(headers, expected.map(|(key, value)| (key.to_owned(), value.to_owned())).into());
+        for bad in ["Bearer-hidden", "a b=hidden", "=hidden"] {
+            let refused = settings().with_headers(bad).unwrap_err();
+            assert!(refused.starts_with(HEADERS) && !refused.contains("hidden"), "{refused}");
+        }
     }
 }

@@ -123,7 +123,7 @@ pub(crate) async fn execute(mut app: App, args: DevArgs) -> CommandResult {
     let mut stop_requests =
         StopRequests::listen().map_err(|e| StopReason::problem(format!("cannot listen for Ctrl-C: {e}")))?;
     let live = (!args.quiet).then(LiveLines::start);
-    let process = ProcessInfo { code: app.code.as_deref(), role: None };
+    let process = ProcessInfo { code: app.code.as_deref(), role: None, headers: None };
     let telemetry = Telemetry::start(process).map_err(StopReason::problem)?;
     logs::start(live.clone(), telemetry.layer())?;
     Telemetry::report_missing();

@@ -78,6 +78,20 @@ pub(super) fn start(secrets: &[StoredSecret]) -> Result<(), String> {
     Ok(())
 }
 
+/// Reads one of the secrets, before the process does anything else. Returns `None` if it is not
+/// listed.
+///
+/// # Errors
+/// A sentence: it cannot be read.
+pub(super) async fn read_once(secrets: &[StoredSecret], name: &str) -> Result<Option<String>, String> {
+    if !secrets.iter().any(|secret| secret.name == name) {
+        return Ok(None);
+    }
+    let reader = Arc::new(SecretReader::new(&Connection::from_environment())?);
+    let cells = SecretCells::new(secrets, reader, Arc::new(SystemClock));
+    cells.read(name).await.map(Some).map_err(|error| error.to_string())
+}
+
 /// What reads a text from its place.
 #[async_trait]
 trait ReadSecret: Send + Sync {
