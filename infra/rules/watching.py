@@ -47,6 +47,9 @@ def check_alarms(template, watched):
         # the runbook has one name for the alarms of all workers of workers.toml
         own = re.sub(r"-for-.+-(queue-age|errors|throttled)$", r"-for-WORKER-\1", suffix(properties["AlarmName"]))
         rule(title and f"`{own}`" in chapter(OPERATING, title[1]), f"{name}: its chapter of the runbook does not name {own}")
+        procedure = chapter(OPERATING, title[1]) if title else ""
+        for part in ("- **Meaning**", "- **Look at**", "- **Do**", "- **Over** when", "```sh\n"):
+            rule(part in procedure, f"{OPERATING}: {title and title[1]} has no {part.strip()}")
         rule("AlarmActions" in properties, f"{name}: has no action")
         listed = properties.get("Metrics", [])
         names = {m["Id"] for m in listed}
