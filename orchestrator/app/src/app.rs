@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use stepladder_engine::{Pace, RegisteredFunction};
 use stepladder_sdk::runtime::{self, SharedData};
-use stepladder_sdk::{Function, Result};
+use stepladder_sdk::{Function, PayloadCodec, Result};
 
 use crate::dev_setup::{DevFlag, DevSetup};
 
@@ -74,6 +74,15 @@ impl App {
     /// type.
     pub fn data<T: Send + Sync + 'static>(mut self, value: T) -> Self {
         self.data.insert(value);
+        self
+    }
+
+    /// Encodes values before they reach the journal, and decodes them when a run is replayed.
+    /// `Encryption` (feature `encryption`) encrypts them. See
+    /// [`PayloadCodec`](crate::PayloadCodec).
+    pub fn payload_codec(mut self, codec: impl PayloadCodec) -> Self {
+        self.single_calls.push("payload_codec");
+        self.data.set_codec(codec);
         self
     }
 
@@ -150,6 +159,15 @@ impl App {
         ExitCode::FAILURE
     }
 
+    /// Checks that the payload codec can encode.
+    #[cfg(feature = "local")]
+    pub(crate) async fn check_codec(&self) -> Result<(), String> {
+        match self.data.codec() {
+            Some(codec) => codec.prepare().await.map_err(|error| format!("the payload codec is not ready: {error}")),
+            None => Ok(()),
+        }
+    }
+
     /// Compiles the functions to programs that the engine executes.
     #[cfg(any(feature = "cli", feature = "aws"))]
     pub(crate) fn compile(&mut self) -> Result<Vec<RegisteredFunction>, String> {
@@ -182,5 +200,16 @@ mod tests {
             let error = app.compile().err().unwrap_or_default();
             assert!(error.contains(says), "{error}");
         }
+    }
+    #[cfg(all(feature = "encryption", feature = "local"))]
+    #[tokio::test]
+    async fn a_codec_without_its_key_is_refused_by_name() {
+        let with_key = |name: &str| App::new().payload_codec(crate::Encryption::with_keys([name]));
+        let error = with_key("STEPLADDER_TEST_NO_PAYLOAD_KEY").check_codec().await.expect_err("there is no key");
+        assert!(error.contains("STEPLADDER_TEST_NO_PAYLOAD_KEY is not set"), "{error}");
+        crate::override_env("STEPLADDER_TEST_PAYLOAD_KEY", "QEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEA=");
+        with_key("STEPLADDER_TEST_PAYLOAD_KEY").check_codec().await.expect("a key");
+        let mut twice = with_key("A").payload_codec(crate::Encryption::with_keys(["B"]));
+        assert!(twice.compile().err().unwrap_or_default().contains("`.payload_codec` twice"));
     }
 }

@@ -15,6 +15,7 @@
 //!   for Lambda has only this feature, which keeps the binary small.
 //! - `otel`: traces and metrics over OTLP, for the local server and on Lambda; `otel-grpc`: also
 //!   over gRPC.
+//! - `encryption`: `Encryption`, which encrypts values before they reach the journal.
 
 mod app;
 #[cfg(any(feature = "local", feature = "aws"))]
@@ -53,12 +54,14 @@ pub use dev_setup::DevSetup;
 pub use stepladder_engine::Pace;
 #[doc(hidden)]
 pub use stepladder_sdk::__private;
+#[cfg(feature = "encryption")]
+pub use stepladder_sdk::Encryption;
 pub use stepladder_sdk::runtime::override_env;
 pub use stepladder_sdk::{
-    Backoff, Batch, CancelOn, Check, Concurrency, Context, Debounce, Error, ErrorCode, Event, EventData, EventId,
-    Failure, FirstSuccess, Function, FunctionFailed, Invoke, ItemMap, ItemResult, ItemResults, ItemSettings, Json, Log,
-    Map, MapItem, MapResults, MapRuns, MapSteps, MissedTicks, NewEvent, PollUntil, Rate, Result, ResultExt, RunId,
-    SendEvent, SendEvents, Singleton, Sleep, StartedStep, Step, Tick, Timeouts, Timestamp, ToEvent, Usage, Uuid,
-    WaitForEvent, WaitForSignal,
+    Backoff, Batch, CancelOn, Check, Concurrency, Context, Debounce, EncodedPayload, Error, ErrorCode, Event,
+    EventData, EventId, Failure, FirstSuccess, Function, FunctionFailed, Invoke, ItemMap, ItemResult, ItemResults,
+    ItemSettings, Json, Log, Map, MapItem, MapResults, MapRuns, MapSteps, MissedTicks, NewEvent, PayloadCodec,
+    PayloadContext, PayloadPlace, PollUntil, Rate, Result, ResultExt, RunId, SendEvent, SendEvents, Singleton, Sleep,
+    StartedStep, Step, Tick, Timeouts, Timestamp, ToEvent, Usage, Uuid, WaitForEvent, WaitForSignal,
 };
 pub use stepladder_sdk::{blocking, env, error, json, prelude, record_usage, secret, testing};

@@ -13,6 +13,7 @@ pub mod admits;
 pub mod bounds;
 pub mod cron;
 pub mod decide;
+pub mod encrypted;
 pub mod event;
 pub mod expr;
 pub mod failure;

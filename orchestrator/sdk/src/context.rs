@@ -17,6 +17,7 @@ use stepladder_core::limits::{NAME_CHARS, name_problem, step_name_problem};
 use stepladder_core::{Json, Label, RunId, StepId, Timestamp, json};
 use uuid::Uuid;
 
+use crate::codec::RunPayloads;
 use crate::compensation::{Compensation, CompensationFuture};
 use crate::error::ErrorCode;
 use crate::ledger::ReplayLedger;
@@ -60,6 +61,8 @@ pub struct Context {
 /// What all contexts of a run share.
 pub(crate) struct ContextParts {
     pub(crate) data: SharedData,
+    /// Encodes what the run sends.
+    pub(crate) payloads: RunPayloads,
     pub(crate) attempt: u32,
     /// The secret of the run, which seals callback tokens.
     pub(crate) secret: u128,

@@ -10,9 +10,12 @@
 //! [`RegisteredFunction`](stepladder_engine::RegisteredFunction)s.
 
 mod blocking;
+mod codec;
 mod compensation;
 mod context;
 mod duration;
+#[cfg(feature = "encryption")]
+mod encryption;
 mod environment;
 pub mod error;
 mod event;
@@ -34,7 +37,10 @@ mod usage;
 mod wait;
 
 pub use blocking::blocking;
+pub use codec::{EncodedPayload, PayloadCodec};
 pub use context::Context;
+#[cfg(feature = "encryption")]
+pub use encryption::Encryption;
 pub use environment::env;
 pub use error::{Error, ErrorCode, Result, ResultExt};
 pub use event::{Event, EventData, FunctionFailed, Tick, ToEvent};
@@ -144,6 +150,8 @@ pub use stepladder_core::Timestamp;
 /// # Ok(()) }
 /// ```
 pub use stepladder_core::Usage;
+/// Where an encrypted value belongs. [`PayloadCodec`] explains it.
+pub use stepladder_core::encrypted::{PayloadContext, PayloadPlace};
 /// What happens to missed ticks of a cron schedule. Set this with [`Function::missed_ticks`]:
 ///
 /// ```

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::error::ErrorCode;
-use crate::{Error, Result};
+use crate::{Error, PayloadCodec, Result};
 
 /// Values that functions share, by type, at most one of each type. Clones share the same values.
 #[derive(Clone, Default)]
@@ -13,6 +13,8 @@ pub struct SharedData {
     by_type: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
     /// The first type that was added twice.
     repeated: Option<&'static str>,
+    /// What encodes values before they reach the journal.
+    codec: Option<Arc<dyn PayloadCodec>>,
 }
 
 impl SharedData {
@@ -21,6 +23,16 @@ impl SharedData {
         if self.by_type.insert(TypeId::of::<T>(), Arc::new(value)).is_some() {
             self.repeated.get_or_insert(type_name::<T>());
         }
+    }
+
+    /// Sets what encodes values before they reach the journal.
+    pub fn set_codec(&mut self, codec: impl PayloadCodec) {
+        self.codec = Some(Arc::new(codec));
+    }
+
+    /// Returns what encodes values before they reach the journal.
+    pub fn codec(&self) -> Option<&Arc<dyn PayloadCodec>> {
+        self.codec.as_ref()
     }
 
     /// Checks that no type was added twice.

@@ -69,6 +69,11 @@ pub(crate) struct AwsStage {
 impl AwsStage {
     /// Creates a stage with these functions.
     pub(crate) async fn new(sdk: SdkRetryMode, functions: Vec<Function>) -> Self {
+        Self::with_data(sdk, functions, SharedData::default()).await
+    }
+
+    /// Creates a stage with these functions, which share this data.
+    pub(crate) async fn with_data(sdk: SdkRetryMode, functions: Vec<Function>, data: SharedData) -> Self {
         let (ministack, tables) = (Ministack::start().await, DynamoDbLocal::shared().await);
         let dynamo = AwsFaultProxy::start(tables.url()).await;
         let sqs = AwsFaultProxy::start(ministack.url()).await;
@@ -81,7 +86,6 @@ impl AwsStage {
         let options = || options(&table, &queues, &clock);
         let aws = Arc::new(Aws::new(&connection(sdk, &dynamo.url(), &sqs.url()).await, options()));
         let lambda = Arc::new(Aws::new(&direct, options()));
-        let data = SharedData::default();
         let registered = functions
             .into_iter()
             .flat_map(|f| stepladder_sdk::runtime::compile(f, &data).expect("a function that can work"));

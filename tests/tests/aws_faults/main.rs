@@ -17,6 +17,7 @@ mod at_most_once;
 mod bad_days;
 mod batches;
 mod each_call;
+mod encrypted;
 mod ending;
 mod flow;
 mod functions;

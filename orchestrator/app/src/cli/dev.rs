@@ -134,6 +134,7 @@ pub(crate) async fn execute(mut app: App, args: DevArgs) -> CommandResult {
     let metrics = Arc::new(RunMetrics::default());
     config.observers.push(metrics.clone());
     let compiled = app.compile().map_err(StopReason::problem)?;
+    app.check_codec().await.map_err(StopReason::problem)?;
     let bound = listener.local_addr().map_err(|e| cannot_listen(&args.host, args.port, &e))?;
     let (address, own_port) = (shown_address(&args.host, bound), bound.port());
     let Store { backend, queues, .. } = tokio::select! {

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use stepladder_core::sentence::truncated;
-use stepladder_core::{Json, json as json_text};
+use stepladder_core::{Json, encrypted, json as json_text};
 
 use super::SendMessage;
 use super::arguments::{self, Argument, Arguments};
@@ -240,7 +240,8 @@ fn problem(error: ClientError) -> String {
     }
 }
 
-/// Returns a value, or a note of its size if it has more than `bytes` bytes.
+/// Returns a value, or a note of its size if it has more than `bytes` bytes. An encrypted value is
+/// described.
 fn bounded(value: &Json, bytes: usize) -> Json {
     #[derive(Serialize)]
     struct LeftOut<'a> {
@@ -252,9 +253,10 @@ fn bounded(value: &Json, bytes: usize) -> Json {
         begins: &'a str,
     }
     const BEGINNING: usize = 500;
+    let value = encrypted::described_json(value);
     let text = value.get();
     if text.len() <= bytes {
-        return value.clone();
+        return value;
     }
     let begins = &text[..text.floor_char_boundary(BEGINNING)];
     let note = LeftOut { stepladder_left_out: LeftOutValue { bytes: text.len(), begins } };
@@ -282,6 +284,8 @@ mod tests {
     fn a_large_value_is_replaced_with_its_size_and_its_beginning() {
         let value = |text: &str| -> Json { serde_json::from_str(text).unwrap() };
         assert_eq!(bounded(&value("[1.00]"), 6).get(), "[1.00]");
+        let encrypted = r#"{"stepladder/encrypted":{"key":"k1","for":{"place":"output"},"data":"AAAA"}}"#;
+        assert_eq!(bounded(&value(encrypted), 40).get(), "\"encrypted with key k1, 3 bytes\"");
         let large = format!("\"{}\"", "é".repeat(600));
         let short: Value = serde_json::from_str(bounded(&value(&large), 1_000).get()).unwrap();
         assert_eq!(short["stepladder_left_out"]["bytes"], 1_202);

@@ -44,8 +44,9 @@ pub(crate) fn one_line(text: &str, longest: usize) -> String {
     format!("{cut}…")
 }
 
-/// Indents JSON, and keeps the order of its keys.
+/// Indents JSON, and keeps the order of its keys. An encrypted value is described.
 pub(crate) fn pretty_json(json: &str) -> String {
+    let json = &*stepladder_core::encrypted::described(json);
     let pretty = || {
         let mut out = Vec::new();
         let mut from = serde_json::Deserializer::from_str(json);

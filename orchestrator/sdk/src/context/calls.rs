@@ -10,6 +10,7 @@ use stepladder_core::event::{data_problem, problem_of_all};
 use stepladder_core::{EventId, Json, NewEvent, json};
 
 use super::{Context, decode};
+use crate::codec::RunPayloads;
 use crate::error::ErrorCode;
 use crate::event::encode_event;
 use crate::map::RunItem;
@@ -68,7 +69,7 @@ impl Context {
         input: &(impl Serialize + ?Sized),
     ) -> Invoke<'_, O> {
         let (name, function) = (name.into(), function.into());
-        let (input, error) = split_input(encode_input(input));
+        let (input, error) = split_input(encode_input(input, &self.run.payloads, &function));
         let error = error.map(|error| error.in_step(&self.full_name(&name)));
         let mut step = self.create_step(
             name,
@@ -115,7 +116,7 @@ impl Context {
         let contexts = steps.contexts().clone();
         let run_item: RunItem<'a, I, O, _> =
             Box::new(move |settings: &ItemSettings<'a, Invoke<'a, O>>, place, item| {
-                let (input, error) = split_input(encode_input(&item));
+                let (input, error) = split_input(encode_input(&item, &self.run.payloads, &function));
                 let ask =
                     Operation::Invoke { function: function.clone(), input, bound: false, timeout: None, user: None };
                 let mut step = self.create_item_step(&steps, &place, ask, None, decode);
@@ -134,7 +135,12 @@ impl Context {
             None => Ok(events),
             Some(fault) => Err(Error::terminal(format!("cannot send {fault}")).with_code(ErrorCode::BadEvent)),
         };
-        let (events, error) = match events.and_then(check) {
+        // encoded events are larger, and not checked for depth and NUL characters
+        let seal = |events: Vec<NewEvent>| match self.run.payloads.encodes() {
+            true => check(events.into_iter().map(|event| self.run.payloads.seal_event(event)).collect::<Result<_>>()?),
+            false => Ok(events),
+        };
+        let (events, error) = match events.and_then(check).and_then(seal) {
             Ok(events) => (events, None),
             Err(error) => (Vec::new(), Some(error.in_step(&self.full_name(&name)))),
         };
@@ -159,8 +165,16 @@ fn split_input(input: Result<Json>) -> (Json, Option<Error>) {
     }
 }
 
-fn encode_input(input: &(impl Serialize + ?Sized)) -> Result<Json> {
+fn encode_input(input: &(impl Serialize + ?Sized), payloads: &RunPayloads, function: &Arc<str>) -> Result<Json> {
     let input = json::to_json(input).map_err(|error| Error::terminal(format!("its input is not JSON: {error}")))?;
+    let input = check_input(input)?;
+    match payloads.encodes() {
+        true => check_input(payloads.seal_input(function, input)?),
+        false => Ok(input),
+    }
+}
+
+fn check_input(input: Json) -> Result<Json> {
     match data_problem(&input) {
         None => Ok(input),
         Some(fault) => {

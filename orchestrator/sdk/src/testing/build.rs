@@ -10,7 +10,7 @@ use stepladder_engine::{Config, Pace};
 use super::TestApp;
 use super::script::StepScripts;
 use crate::single_calls::SingleCalls;
-use crate::{Error, Function, SharedData};
+use crate::{Error, Function, PayloadCodec, SharedData};
 
 impl Default for TestApp {
     fn default() -> Self {
@@ -43,6 +43,15 @@ impl TestApp {
     #[must_use]
     pub fn data<T: Send + Sync + 'static>(mut self, value: T) -> Self {
         self.data.insert(value);
+        self
+    }
+
+    /// Encodes values before they reach the journal, as `App::payload_codec` does.
+    /// [`TestRun::output`](super::TestRun::output) decodes.
+    #[must_use]
+    pub fn payload_codec(mut self, codec: impl PayloadCodec) -> Self {
+        self.calls.record("payload_codec");
+        self.data.set_codec(codec);
         self
     }
 

@@ -3,10 +3,13 @@
 use std::collections::HashMap;
 
 use serde::de::DeserializeOwned;
+use stepladder_core::encrypted::Envelope;
 use stepladder_core::journal::{Entry, Fact};
-use stepladder_core::{Failure, RunId, Status, Usage};
+use stepladder_core::{Failure, Json, RunId, Status, Usage};
 use stepladder_engine::view::RunDetail;
 
+use crate::PayloadCodec;
+use crate::codec;
 use crate::runtime::TestRunDetail;
 
 /// A run, as it was at the time of the call that returned it.
@@ -36,11 +39,22 @@ pub struct TestRun {
     journal: Vec<Entry>,
     executions: HashMap<String, u32>,
     hops: u32,
+    /// The output in clear text, or why it cannot be decoded.
+    output: Option<Result<Json, String>>,
 }
 
 impl TestRun {
-    pub(super) fn new(detail: RunDetail, journal: Vec<Entry>, executions: HashMap<String, u32>, hops: u32) -> Self {
-        Self { detail, journal, executions, hops }
+    pub(super) fn new(
+        detail: RunDetail,
+        journal: Vec<Entry>,
+        (executions, hops): (HashMap<String, u32>, u32),
+        codec: Option<&dyn PayloadCodec>,
+    ) -> Self {
+        let output = detail.summary.output.as_ref().map(|output| match (codec, Envelope::read(output.get())) {
+            (Some(codec), Some(envelope)) => codec::open(codec, output, &envelope),
+            (None, _) | (_, None) => Ok(output.clone()),
+        });
+        Self { detail, journal, executions, hops, output }
     }
 
     /// Returns the run's id.
@@ -68,8 +82,10 @@ impl TestRun {
     /// contains the failure of the run.
     #[track_caller]
     pub fn output<T: DeserializeOwned>(&self) -> T {
-        let Some(output) = &self.detail.summary.output else {
-            panic!("run {} of `{}` is {:?}: {:?}", self.id(), self.function(), self.status(), self.error())
+        let output = match &self.output {
+            Some(Ok(output)) => output,
+            Some(Err(problem)) => panic!("the output of run {} cannot be decoded: {problem}", self.id()),
+            None => panic!("run {} of `{}` is {:?}: {:?}", self.id(), self.function(), self.status(), self.error()),
         };
         serde_json::from_str(output.get()).unwrap_or_else(|error| {
             panic!("the output {} does not fit {}: {error}", output.get(), std::any::type_name::<T>())

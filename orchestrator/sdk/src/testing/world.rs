@@ -19,7 +19,7 @@ use super::clock::TestClock;
 use super::executor::TestExecutor;
 use super::run::TestRun;
 use super::script::StepScripts;
-use crate::{Function, SharedData};
+use crate::{Function, PayloadCodec, SharedData};
 
 /// The time at which the virtual clock starts: 2024-01-01T00:00:00Z.
 const START: Timestamp = Timestamp::from_millis(1_704_067_200_000);
@@ -36,6 +36,7 @@ pub(super) struct TestEnvironment {
     pub(super) engine: Arc<Engine>,
     pub(super) memory: Arc<Memory>,
     clock: Arc<TestClock>,
+    codec: Option<Arc<dyn PayloadCodec>>,
     script: Arc<StepScripts>,
     hops: FuturesUnordered<BoxFuture<'static, ()>>,
     /// How many hops each run had.
@@ -54,7 +55,8 @@ impl TestEnvironment {
         let entropy = Arc::new(SeededEntropy::new(1));
         let engine = Engine::with_ports(memory.clone(), clock.clone(), entropy, registered, config);
         let engine = Arc::new(engine.unwrap_or_else(|error| panic!("{error}")));
-        Self { engine, memory, clock, script, hops: FuturesUnordered::new(), hops_of_runs: HashMap::new() }
+        let codec = data.codec().cloned();
+        Self { engine, memory, clock, codec, script, hops: FuturesUnordered::new(), hops_of_runs: HashMap::new() }
     }
 
     pub(super) fn now(&self) -> Timestamp {
@@ -152,7 +154,7 @@ impl TestEnvironment {
         let page = self.engine.query().journal(run, 0, usize::MAX - 1).await.unwrap_or_else(|error| panic!("{error}"));
         let journal = page.entries.into_iter().map(|(_, entry)| entry).collect();
         let hops = self.hops_of_runs.get(&run).copied().unwrap_or_default();
-        TestRun::new(detail, journal, self.script.executions(run), hops)
+        TestRun::new(detail, journal, (self.script.executions(run), hops), self.codec.as_deref())
     }
 
     /// Describes the runs that do not end, and why.

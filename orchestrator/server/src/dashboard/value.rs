@@ -2,7 +2,7 @@
 //! for all its values; the rest of a value is loaded on demand, or has a page of its own.
 
 use serde_json::value::RawValue;
-use stepladder_core::Failure;
+use stepladder_core::{Failure, encrypted};
 
 use super::json::{indent_json, json_html};
 use super::text::{brief, format_size, sentence};
@@ -65,9 +65,9 @@ impl ShownValue {
     }
 
     fn new(json: &RawValue, link: String, most: usize) -> Self {
-        let whole = json.get();
+        let whole = &*encrypted::described(json.get());
         let (html, cut) = json_html(whole, most);
-        Self { html, cut, lazy: cut && whole.len() <= LAZY_BYTES, size: format_size(whole.len()), link }
+        Self { html, cut, lazy: cut && whole.len() <= LAZY_BYTES, size: format_size(json.get().len()), link }
     }
 }
 
@@ -109,7 +109,10 @@ impl PageByteBudget {
         ShownFailure {
             sentence: self.show_words(&sentence(failure), most),
             stack: failure.stack.as_ref().map(|stack| self.show_words(stack, most)),
-            data: failure.data.as_ref().map(|data| self.show_words(&indent_json(data.get()), most)),
+            data: failure
+                .data
+                .as_ref()
+                .map(|data| self.show_words(&indent_json(&encrypted::described(data.get())), most)),
         }
     }
 }

@@ -54,3 +54,20 @@ async fn the_data_of_an_event_is_read_in_the_same_ways() {
     assert_eq!(world.get(&format!("/events/{id}/data?view=raw")).await.json(), json!({"<b>": 1}));
     assert_eq!(world.get(&format!("/events/{id}/data?view=x")).await.status, 400);
 }
+
+#[tokio::test]
+async fn an_encrypted_value_is_described_and_can_be_downloaded() {
+    let world = ServerFixture::new();
+    let field = json!({"key": "k1", "for": {"place": "event", "name": "test/echo"}, "data": "U0VDUkVU"});
+    let data = json!({"stepladder/encrypted": field, "tenant": "t1"});
+    let run = world.run(json!({"name": "test/echo", "data": data})).await;
+    for path in [format!("/runs/{run}"), format!("/runs/{run}/value?of=output&view=page")] {
+        let page = world.get(&path).await.text;
+        assert!(page.contains("encrypted with key k1, 6 bytes") && page.contains("t1"), "{page}");
+    }
+    let shown = world.get(&format!("/runs/{run}/value?of=event&view=page")).await.text;
+    assert!(!shown.contains("U0VDUkVU"), "{shown}");
+    // what people download, and what a rerun starts with, can still be decrypted
+    assert_eq!(world.get(&format!("/runs/{run}/value?of=event")).await.json(), data);
+    assert!(world.get(&format!("/runs/{run}")).await.text.contains("U0VDUkVU"), "the editor of the rerun");
+}

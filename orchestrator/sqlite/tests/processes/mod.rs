@@ -59,12 +59,17 @@ impl TestProcess {
     }
 
     pub async fn receive_due(&self) -> Vec<Delivery> {
-        let receive = self.sqlite.receive(1, Duration::from_secs(150));
-        futures::pin_mut!(receive);
-        match futures::poll!(receive) {
-            Poll::Ready(received) => received.expect("a queue"),
-            Poll::Pending => Vec::new(),
-        }
+        receive_due(&self.sqlite).await
+    }
+}
+
+/// Receives a wake if one is due.
+pub async fn receive_due(sqlite: &Sqlite) -> Vec<Delivery> {
+    let receive = sqlite.receive(1, Duration::from_secs(150));
+    futures::pin_mut!(receive);
+    match futures::poll!(receive) {
+        Poll::Ready(received) => received.expect("a queue"),
+        Poll::Pending => Vec::new(),
     }
 }
 

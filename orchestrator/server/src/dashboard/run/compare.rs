@@ -6,7 +6,7 @@ use askama::Template;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use stepladder_core::{RunId, Status, StepKind, Timestamp};
+use stepladder_core::{RunId, Status, StepKind, Timestamp, encrypted};
 use stepladder_engine::view::{RunDetail, StepView};
 
 use super::rows::step_name;
@@ -94,7 +94,7 @@ async fn page(
         status: run.summary.status,
         took: format_duration(run.summary.ended_at.unwrap_or(now).since(run.summary.created_at)),
     };
-    let input = ValueDiff::of(&indent_json(original.event.data.get()), &indent_json(rerun.event.data.get()), &mut room);
+    let input = ValueDiff::of(&input_text(&original), &input_text(&rerun), &mut room);
     let outcome = ValueDiff::of(&outcome_of_run(&original), &outcome_of_run(&rerun), &mut room);
     let (steps, more) = step_pairs(&original, &rerun, now, &mut room);
     Ok(ComparePage {
@@ -123,9 +123,13 @@ impl ValueDiff {
     }
 }
 
+fn input_text(run: &RunDetail) -> String {
+    indent_json(&encrypted::described(run.event.data.get()))
+}
+
 fn outcome_of_run(run: &RunDetail) -> String {
     match (&run.summary.output, &run.summary.error) {
-        (Some(output), _) => indent_json(output.get()),
+        (Some(output), _) => indent_json(&encrypted::described(output.get())),
         (None, Some(error)) => sentence(error),
         (None, None) => String::new(),
     }
@@ -133,7 +137,7 @@ fn outcome_of_run(run: &RunDetail) -> String {
 
 fn outcome_of_step(step: &StepView) -> String {
     match (&step.output, &step.error) {
-        (Some(output), _) => indent_json(output.get()),
+        (Some(output), _) => indent_json(&encrypted::described(output.get())),
         (None, Some(error)) => sentence(error),
         (None, None) => String::new(),
     }
