@@ -9,6 +9,8 @@ mod ingest;
 mod roles;
 #[path = "aws/table.rs"]
 mod table;
+#[path = "aws/telemetry.rs"]
+mod telemetry;
 
 use std::collections::HashSet;
 use std::sync::Arc;
