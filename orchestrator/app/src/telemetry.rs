@@ -20,6 +20,7 @@ pub(crate) struct Telemetry {
 
 /// What is exported of the process itself.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(not(feature = "otel"), allow(dead_code, reason = "only the exporters read the fields"))]
 pub(crate) struct ProcessInfo<'a> {
     /// The version of the code.
     pub(crate) code: Option<&'a str>,

@@ -97,5 +97,7 @@ mod tests {
     fn pretty_json_keeps_the_order_of_the_keys() {
         assert_eq!(pretty_json(r#"{"b":1,"a":[]}"#), "{\n  \"b\": 1,\n  \"a\": []\n}");
         assert_eq!(pretty_json("not json"), "not json");
+        let encrypted = r#"[{"stepladder/encrypted":{"key":"k1","for":{"place":"step"},"data":"AAA="}}]"#;
+        assert_eq!(pretty_json(encrypted), "[\n  \"encrypted with key k1, 2 bytes\"\n]");
     }
 }

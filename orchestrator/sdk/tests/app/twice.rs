@@ -1,16 +1,18 @@
 //! Calls every method of every builder twice. Either both calls count, or the second call is
 //! refused with the method's name. The second must never replace the first silently.
 
+mod steps;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::Duration;
 
-use stepladder_sdk::Json;
 use stepladder_sdk::prelude::*;
 use stepladder_sdk::runtime::{SharedData, compile};
 use stepladder_sdk::testing::{Pace, Status, TestApp};
+use stepladder_sdk::{Encryption, Json};
 
 #[derive(Serialize, Deserialize, Clone)]
 #[serde(transparent)]
@@ -38,6 +40,7 @@ const BOTH: &[&str] = &[
     "CancelOn::matching",
     "CancelOn::filter",
     "DevSetup::event",
+    "Encryption::readable",
     "DevSetup::function",
     "DevSetup::note",
     "Function::cron",
@@ -55,7 +58,8 @@ const BOTH: &[&str] = &[
 ];
 
 /// The methods that tests in other crates of the workspace cover.
-const ELSEWHERE: &[&str] = &["App::code_version", "App::data", "App::pace", "DevSetup::retry_delay"];
+const ELSEWHERE: &[&str] =
+    &["App::code_version", "App::data", "App::pace", "App::payload_codec", "DevSetup::retry_delay"];
 
 /// The methods that replace the first call by the second on purpose: an error may get another code
 /// or name, and a log line's field a newer value.
@@ -175,64 +179,15 @@ async fn builder_refusals() -> Vec<(&'static str, String)> {
         ("TestApp::fail", panic_message(|| TestApp::new().fail("a", 1, Error::new("x")).fail("a", 1, Error::new("y")))),
         ("TestApp::crash", panic_message(|| TestApp::new().crash("a", 1).crash("a", 1))),
         ("TestApp::crash_after", panic_message(|| TestApp::new().crash_after("a", 1).crash_after("a", 1))),
+        ("TestApp::payload_codec", panic_message(|| TestApp::new().payload_codec(keys()).payload_codec(keys()))),
         ("TestApp::data", panic_message(|| TestApp::new().data(1_u8).data(2_u8))),
     ];
-    all.extend(step_refusals().await);
+    all.extend(steps::step_refusals().await);
     all
 }
 
-/// Like `refusals`, for the builders of steps, which exist only in a run.
-async fn step_refusals() -> Vec<(&'static str, String)> {
-    async fn step_body() -> Result<u8> {
-        Ok(1)
-    }
-    async fn undo_body(_: u8) -> Result<()> {
-        Ok(())
-    }
-    macro_rules! awaited {
-        (|$ctx:ident| $made:expr) => {
-            failure_message(|$ctx, _| async move { $made.await.map(drop) }).await
-        };
-    }
-    vec![
-        ("Step::retries", awaited!(|c| c.step("s", step_body).retries(1).retries(2))),
-        ("Step::timeout", awaited!(|c| c.step("s", step_body).timeout(S).timeout(S))),
-        ("Step::backoff", awaited!(|c| c.step("s", step_body).backoff(backoff()).backoff(backoff()))),
-        ("Step::undo", awaited!(|c| c.step("s", step_body).undo(undo_body).undo(undo_body))),
-        ("Step::at_most_once", awaited!(|c| c.step("s", step_body).at_most_once().at_most_once())),
-        ("Map::at_most_once", awaited!(|c| c.map("s", [1], |_| step_body()).at_most_once().at_most_once())),
-        ("ItemMap::limit", awaited!(|c| c.map("s", [1], |_| step_body()).limit(1).limit(2))),
-        ("Map::retries", awaited!(|c| c.map("s", [1], |_| step_body()).retries(1).retries(2))),
-        ("Map::timeout", awaited!(|c| c.map("s", [1], |_| step_body()).timeout(S).timeout(S))),
-        ("Map::backoff", awaited!(|c| c.map("s", [1], |_| step_body()).backoff(backoff()).backoff(backoff()))),
-        ("Map::undo", awaited!(|c| c.map("s", [1], |_| step_body()).undo(undo_body).undo(undo_body))),
-        ("Invoke::timeout", awaited!(|c| c.invoke::<u8>("s", "f", &json!({})).timeout(S).timeout(S))),
-        ("Invoke::undo", awaited!(|c| c.invoke::<u8>("s", "f", &json!({})).undo(undo_body).undo(undo_body))),
-        ("ItemMap::limit", awaited!(|c| c.map_runs::<u8, _>("s", "f", [json!({})]).limit(1).limit(2))),
-        ("MapRuns::undo", awaited!(|c| c.map_runs::<u8, _>("s", "f", [json!({})]).undo(undo_body).undo(undo_body))),
-        ("ItemMap::limit", awaited!(|c| c.map_steps("s", [1], |_, _| step_body()).limit(1).limit(2))),
-        ("ItemMap::named", awaited!(|c| c.map_steps("s", [1], |_, _| step_body()).named(|n| *n).named(|n| *n))),
-        ("ItemMap::min_successful", {
-            awaited!(|c| c.map_steps("s", [1], |_, _| step_body()).min_successful(1).min_successful(1))
-        }),
-        ("ItemMap::tolerated_failures", {
-            awaited!(|c| c.map_steps("s", [1], |_, _| step_body()).tolerated_failures(1).tolerated_failures(1))
-        }),
-        ("ItemMap::tolerated_failure_percentage", {
-            awaited!(|c| {
-                c.map("s", [1], |_| step_body()).tolerated_failure_percentage(1.0).tolerated_failure_percentage(2.0)
-            })
-        }),
-        ("PollUntil::every", awaited!(|c| c.poll_until("s", async || Ok(Some(1))).every(60 * S).every(60 * S))),
-        ("PollUntil::timeout", awaited!(|c| c.poll_until("s", async || Ok(Some(1))).timeout(S).timeout(S))),
-        ("PollUntil::check_timeout", {
-            awaited!(|c| c.poll_until("s", async || Ok(Some(1))).check_timeout(S).check_timeout(S))
-        }),
-        ("PollUntil::retries", awaited!(|c| c.poll_until("s", async || Ok(Some(1))).retries(1).retries(1))),
-        ("WaitForEvent::timeout", awaited!(|c| c.wait_for_event::<StoppedEvent>("s").timeout(S).timeout(S))),
-        ("WaitForSignal::heartbeat", awaited!(|c| c.wait_for_signal::<Json>("s").heartbeat(10 * S).heartbeat(10 * S))),
-        ("WaitForSignal::timeout", awaited!(|c| c.wait_for_signal::<Json>("s").timeout(S).timeout(S))),
-    ]
+fn keys() -> Encryption {
+    Encryption::with_keys(["A_KEY"])
 }
 
 #[tokio::test]
