@@ -15,7 +15,7 @@ memory = 2048
 timeout = 900
 policies = ["arn:aws:iam::aws:policy/AmazonS3ReadOnlyAccess"]
 
-[generate-q]
+[questions-ai]
 functions = ["generate-queries"]
 timeout = 120
 concurrency = 20
