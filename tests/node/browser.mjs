@@ -69,9 +69,17 @@ export async function look(name, where = name) {
     const { result } = await axeOn();
     const told = result.violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html, failureSummary }) => html + '\n' + failureSummary).join('\n')}`);
     assert.deepEqual(told, [], `${where}, ${scheme}`);
-    if (shots && name) await page.screenshot({ path: path.join(shots, `${name}-${scheme}.png`), fullPage: true });
+    if (shots && name) await fromTheTop(() => page.screenshot({ path: path.join(shots, `${name}-${scheme}.png`), fullPage: true }));
   }
   await page.emulateMedia({ colorScheme: 'light' });
+}
+
+/** Takes a picture with the header at the top of the page, and scrolls back. */
+async function fromTheTop(picture) {
+  const scrolled = await page.evaluate(() => scrollY);
+  await page.evaluate(() => scrollTo(0, 0));
+  await picture();
+  await page.evaluate((to) => scrollTo(0, to), scrolled);
 }
 
 async function axeOn() {

@@ -19,7 +19,8 @@ pub(crate) const NO_FUNCTIONS: &str =
 
 #[derive(Args, Debug)]
 pub(crate) struct FunctionsArgs {
-    /// List the functions of this server; by default those of STEPLADDER_URL, or of this program
+    /// List the functions of this server; by default those of STEPLADDER_URL, or of this program. A
+    /// program without functions asks the server at http://127.0.0.1:8288
     #[arg(long, value_name = "URL")]
     url: Option<String>,
     #[command(flatten)]
@@ -27,7 +28,8 @@ pub(crate) struct FunctionsArgs {
 }
 
 pub(crate) async fn execute(app: App, args: FunctionsArgs) -> CommandResult {
-    let (functions, text) = match args.url.is_some() || client::environment_url().is_some() {
+    let is_named = args.url.is_some() || client::environment_url().is_some();
+    let (functions, text) = match asks_server(&app, is_named) {
         true => Client::for_url(args.url.as_deref())?.functions().await?,
         false => registered_functions(app)?,
     };
@@ -38,6 +40,11 @@ pub(crate) async fn execute(app: App, args: FunctionsArgs) -> CommandResult {
         return print_remark(NO_FUNCTIONS);
     }
     print(functions_table(&functions))
+}
+
+/// Whether a server is asked. A program without functions is a client of servers.
+fn asks_server(app: &App, is_named: bool) -> bool {
+    is_named || app.functions.is_empty()
 }
 
 fn registered_functions(mut app: App) -> Result<(Vec<Function>, String), StopReason> {
@@ -109,6 +116,19 @@ mod tests {
     use stepladder_api::{CronSchedule, Trigger};
 
     use super::*;
+
+    #[test]
+    fn a_program_without_functions_asks_the_server() {
+        let function = || {
+            stepladder_sdk::Function::new(
+                "f",
+                async |_: stepladder_sdk::Context, _: stepladder_sdk::Event<stepladder_sdk::Tick>| Ok(()),
+            )
+        };
+        assert!(asks_server(&App::new(), false));
+        assert!(!asks_server(&App::new().function(function()), false));
+        assert!(asks_server(&App::new().function(function()), true));
+    }
 
     #[test]
     fn a_function_is_a_line_with_its_triggers_and_limits() {

@@ -209,7 +209,7 @@ async fn load_page(
         logs: latest_items(&detail.logs, LOGS).iter().map(|log| LogRow::of(log, &mut budget)).collect(),
         all_logs: detail.logs.len(),
         cost: FormattedCost::from_cost(&RunCost::of_journal(entries.iter().map(|(_, entry)| entry), limits)),
-        breaks: waterfall.scale.breaks(),
+        breaks: waterfall.scale.breaks(live && address.zoom.is_none()),
         ticks: waterfall.scale.ticks(),
         overview: (detail.steps.len() >= OVERVIEW_STEPS).then(|| RunOverview::of(&time, &detail.steps)),
         zoom: ZoomLinks::of(&address, time.length()),

@@ -193,7 +193,7 @@ impl<P> ChartDraft<'_, P> {
     }
 
     fn words(&self, title: &str, highest: f64, format: &dyn Fn(f64) -> String) -> String {
-        let steps = format!("{} steps of {}", self.points.len(), format_duration(self.step));
+        let steps = format!("{} points of {}", self.points.len(), format_duration(self.step));
         format!("{title}: {steps}, at most {}. The table below has the values.", format(highest))
     }
 
