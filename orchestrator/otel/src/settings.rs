@@ -257,6 +257,14 @@ mod tests {
     }
 
     #[test]
+    fn without_an_endpoint_nothing_is_started() {
+        let others = [("OTEL_SERVICE_NAME", "shop"), ("OTEL_EXPORTER_OTLP_HEADERS", "x-test=1")];
+        let started = |variables: &[(&str, &str)]| crate::Otel::start(&read(variables).unwrap()).unwrap().is_some();
+        assert!(!started(&others));
+        assert!(!started(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "")]));
+    }
+
+    #[test]
     fn a_bad_variable_is_named() {
         for (name, value, says) in [
             ("OTEL_TRACES_EXPORTER", "zipkin", "otlp or none"),
