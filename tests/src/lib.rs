@@ -19,6 +19,7 @@ pub mod journal;
 pub mod lambda_api;
 pub mod lambda_pump;
 pub mod load;
+pub mod logging;
 pub mod ministack;
 pub mod openai;
 pub mod owned_server;

@@ -28,7 +28,7 @@ use stepladder_core::Timestamp;
 use stepladder_engine::clock::{Clock, SystemClock};
 use stepladder_engine::{Config, Engine};
 use stepladder_inngest::{Apps, AppsSettings};
-use stepladder_observe::logs::InnerLayer;
+use stepladder_observe::logs::ExportedSpans;
 
 use crate::app::App;
 use crate::storage;
@@ -93,8 +93,8 @@ pub(crate) fn run(app: App) -> ExitCode {
         let headers = telemetry_headers(&settings).await;
         let known = headers.as_ref().ok().and_then(Option::as_deref);
         let telemetry = Telemetry::start(ProcessInfo { code, role: Some(&role), headers: known });
-        let layer = telemetry.as_ref().ok().and_then(Telemetry::layer);
-        start_logging(&settings, code.unwrap_or_default(), layer);
+        let spans = telemetry.as_ref().ok().and_then(Telemetry::spans);
+        start_logging(&settings, code.unwrap_or_default(), spans);
         Telemetry::report_missing();
         if let Err(error) = headers {
             // runs do not depend on the collector
@@ -173,14 +173,14 @@ fn engine_config(app: &App, settings: &LambdaSettings) -> Config {
     }
 }
 
-fn start_logging(settings: &LambdaSettings, code: &str, layer: Option<InnerLayer>) {
+fn start_logging(settings: &LambdaSettings, code: &str, spans: Option<ExportedSpans>) {
     let options = stepladder_observe::LogOptions {
         role: settings.role.to_string(),
         stack: settings.stack.clone(),
         code: code.to_owned(),
         filter: None,
     };
-    stepladder_observe::logs::start_over(options, std::io::stdout(), layer);
+    stepladder_observe::logs::start_over(options, std::io::stdout(), spans);
 }
 
 fn report_problem(problem: &str) -> ExitCode {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stepladder_engine::{Config, Engine};
-use stepladder_observe::logs::InnerLayer;
+use stepladder_observe::logs::ExportedSpans;
 
 /// How often the current load of a local server is read.
 #[cfg(feature = "otel")]
@@ -75,9 +75,9 @@ impl Telemetry {
         }
     }
 
-    /// Returns the layer that exports spans of user code.
-    pub(crate) fn layer(&self) -> Option<InnerLayer> {
-        self.otel.as_ref()?.layer()
+    /// Returns the layer that exports spans of user code, and what gives log lines their ids.
+    pub(crate) fn spans(&self) -> Option<ExportedSpans> {
+        Some(ExportedSpans { layer: self.otel.as_ref()?.layer()?, current: stepladder_otel::current_span })
     }
 
     /// Starts a task that exports the current load, if metrics are exported.
@@ -119,7 +119,7 @@ impl Telemetry {
 
     pub(crate) fn connect(&self, _: &mut Config) {}
 
-    pub(crate) fn layer(&self) -> Option<InnerLayer> {
+    pub(crate) fn spans(&self) -> Option<ExportedSpans> {
         None
     }
 

@@ -4,7 +4,10 @@
 //! done here: see the crates `stepladder-otel` and `stepladder-observe`.
 
 use std::fmt::Debug;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use stepladder_core::journal::Record;
 use stepladder_core::state::RunState;
@@ -27,9 +30,13 @@ pub trait Tracer: Debug + Send + Sync {
 
     /// Returns the scope in which the body of an attempt is polled.
     fn body_scope(&self, span: &TraceContext) -> Arc<dyn BodyScope>;
+
+    /// Returns a scope in which only log lines have the ids of the span. Code of a handler runs again
+    /// at each replay, so its spans are not recorded.
+    fn line_scope(&self, span: &TraceContext) -> Arc<dyn BodyScope>;
 }
 
-/// The span of an attempt, as the current one of the thread.
+/// A span, as the current one of the thread.
 pub trait BodyScope: Send + Sync {
     /// Calls `poll` while the span is the current one.
     fn enter(&self, poll: &mut dyn FnMut());
@@ -48,6 +55,18 @@ impl Debug for AttemptTrace {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.span.fmt(f)
     }
+}
+
+/// Polls a future within a scope, if there is one.
+pub(crate) async fn within<F: Future>(scope: Option<Arc<dyn BodyScope>>, future: F) -> F::Output {
+    let Some(scope) = scope else { return future.await };
+    let mut future = pin!(future);
+    poll_fn(|cx| {
+        let mut polled = Poll::Pending;
+        scope.enter(&mut || polled = future.as_mut().poll(cx));
+        polled
+    })
+    .await
 }
 
 impl Config {

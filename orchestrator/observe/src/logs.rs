@@ -18,6 +18,7 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde_json::Value;
 use stepladder_core::activity::{ACTIVITY_FIELD, PERMANENT_TARGET, RUN_TARGET, SWEEP_TARGET};
+use stepladder_core::trace::{SpanId, TraceId};
 use tracing::metadata::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
@@ -58,16 +59,28 @@ pub struct LogOptions {
 /// A layer below the log lines, for spans that are exported.
 pub type InnerLayer = Box<dyn Layer<Registry> + Send + Sync>;
 
-/// Starts logging for the whole process, over another layer. If the program has already set up
+/// What log lines need of the spans that a process exports.
+pub struct ExportedSpans {
+    /// The layer that exports spans of user code.
+    pub layer: InnerLayer,
+    /// Returns the ids of the span in which a line is written.
+    pub current: CurrentSpan,
+}
+
+/// Returns the trace and the span in which this thread executes code of a run; `None` outside of
+/// runs.
+pub type CurrentSpan = fn() -> Option<(TraceId, SpanId)>;
+
+/// Starts logging for the whole process. Lines of runs have the ids of exported spans. If the program has already set up
 /// logging, this does nothing.
 ///
 /// If the filter is invalid, the first line reports this and the level is `info`.
-pub fn start_over<W: Write + Send + 'static>(options: LogOptions, writer: W, inner: Option<InnerLayer>) {
+pub fn start_over<W: Write + Send + 'static>(options: LogOptions, writer: W, spans: Option<ExportedSpans>) {
     // an error means that the program has already set up logging
-    let _ = subscriber_over(options, writer, inner).try_init();
+    let _ = subscriber_over(options, writer, spans).try_init();
 }
 
-/// Starts logging like [`start_over`], without another layer.
+/// Starts logging like [`start_over`], without exported spans.
 pub fn start<W: Write + Send + 'static>(options: LogOptions, writer: W) {
     start_over(options, writer, None);
 }
@@ -89,11 +102,15 @@ pub fn subscriber<W: Write + Send + 'static>(options: LogOptions, writer: W) -> 
 fn subscriber_over<W: Write + Send + 'static>(
     options: LogOptions,
     writer: W,
-    inner: Option<InnerLayer>,
+    spans: Option<ExportedSpans>,
 ) -> impl Subscriber + Send + Sync {
     let levels = options.filter.clone().or_else(|| Some(std::env::var_os("RUST_LOG")?.to_string_lossy().into_owned()));
     let levels = levels.filter(|levels| !levels.trim().is_empty()).unwrap_or_else(|| "info".into());
-    let logs = LogLayer::new(options, writer, Timestamp::now);
+    let mut logs = LogLayer::new(options, writer, Timestamp::now);
+    let inner = spans.map(|spans| {
+        logs.current_span = Some(spans.current);
+        spans.layer
+    });
     let filter = parse(&levels).unwrap_or_else(|error| {
         let message = format!("RUST_LOG is `{levels}`: {error}; write it like info or stepladder_engine=debug");
         logs.write(Level::WARN, module_path!(), Some(message.into()), LineFields::default());
@@ -124,6 +141,7 @@ struct LogLayer<W> {
     constants: [(&'static str, String); 3],
     stack: String,
     now: fn() -> Timestamp,
+    current_span: Option<CurrentSpan>,
     writer: Mutex<W>,
 }
 
@@ -132,7 +150,7 @@ impl<W: Write> LogLayer<W> {
         let LogOptions { role, stack, code, filter: _ } = options;
         let constant = |text: &str| fields::truncate(text, CONSTANT_BYTES);
         let constants = [("role", constant(&role)), ("stack", constant(&stack)), ("code", constant(&code))];
-        Self { constants, stack, now, writer: Mutex::new(writer) }
+        Self { constants, stack, now, current_span: None, writer: Mutex::new(writer) }
     }
 
     fn write(&self, level: Level, target: &str, message: Option<Value>, mut fields: LineFields) {
@@ -189,6 +207,10 @@ where
         let mut fields = LineFields::default();
         event.record(&mut fields);
         let message = fields.take_field("message");
+        if let Some((trace, span)) = self.current_span.and_then(|current| current()) {
+            fields.add_missing_text("trace_id", trace);
+            fields.add_missing_text("span_id", span);
+        }
         for span in context.event_scope(event).into_iter().flatten() {
             if let Some(outer) = span.extensions().get::<LineFields>() {
                 fields.add_missing(outer);

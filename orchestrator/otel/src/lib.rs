@@ -33,6 +33,7 @@ use tracing_subscriber::{Layer, Registry};
 
 pub use meter::Gauges;
 pub use settings::{OtelSettings, Signal};
+pub use tracer::current_span;
 
 /// A layer of the process's tracing subscriber. It must be the innermost layer.
 pub type UserSpanLayer = Box<dyn Layer<Registry> + Send + Sync>;

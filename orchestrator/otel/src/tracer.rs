@@ -1,14 +1,15 @@
 //! Exports the spans of runs as their records are written, and nests the spans of user code.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
-use opentelemetry::trace::{SpanKind, TraceContextExt};
-use opentelemetry::{Context, TraceId};
+use opentelemetry::Context;
+use opentelemetry::trace::{SpanContext, SpanKind, TraceContextExt};
 use opentelemetry_sdk::trace::{Sampler, SamplingDecision, SdkTracer, ShouldSample};
 use stepladder_core::journal::Record;
 use stepladder_core::spans::walk;
 use stepladder_core::state::RunState;
-use stepladder_core::trace::{RunTrace, TraceContext};
+use stepladder_core::trace::{RunTrace, SpanId, TraceContext, TraceId};
 use stepladder_engine::telemetry::{BodyScope, RunObserver, Tracer};
 use tracing::level_filters::LevelFilter;
 use tracing::{Level, Metadata};
@@ -21,7 +22,7 @@ use crate::export::SharedProcessor;
 use crate::spans::{RunSpans, span_context};
 
 /// The target of the spans around log lines, which are not exported.
-const LOG_TARGET: &str = "stepladder::trace";
+const LINE_TARGET: &str = "stepladder::trace";
 
 /// Exports the spans of the runs of an engine.
 #[derive(Debug)]
@@ -49,15 +50,17 @@ impl RunObserver for RunTracer {
 impl Tracer for RunTracer {
     fn is_sampled(&self, trace: &RunTrace) -> bool {
         let parent = trace.parent.as_ref().map(remote);
-        let id = TraceId::from(trace.trace.0);
+        let id = opentelemetry::TraceId::from(trace.trace.0);
         let sampled = self.sampler.should_sample(parent.as_ref(), id, "run", &SpanKind::Internal, &[], &[]);
         sampled.decision == SamplingDecision::RecordAndSample
     }
 
     fn body_scope(&self, span: &TraceContext) -> Arc<dyn BodyScope> {
-        let (trace_id, span_id) = (span.trace, span.span);
-        let lines = tracing::info_span!(target: LOG_TARGET, "attempt", %trace_id, %span_id);
-        Arc::new(AttemptScope { context: remote(span), lines })
+        Arc::new(AttemptScope { context: remote(span), lines: LineScope::of(span) })
+    }
+
+    fn line_scope(&self, span: &TraceContext) -> Arc<dyn BodyScope> {
+        Arc::new(LineScope::of(span))
     }
 }
 
@@ -66,17 +69,63 @@ fn remote(span: &TraceContext) -> Context {
     Context::new().with_remote_span_context(span_context(span, true))
 }
 
+/// Returns the trace and the span in which this thread executes code of a run: a span of user code,
+/// an attempt or the run. `None` outside of runs.
+pub fn current_span() -> Option<(TraceId, SpanId)> {
+    let of_body = Context::map_current(|context| {
+        let span = context.span().span_context().clone();
+        span.is_valid().then_some(span)
+    });
+    let ids = |span: SpanContext| {
+        let (trace, id) = (span.trace_id().to_bytes(), span.span_id().to_bytes());
+        (TraceId(u128::from_be_bytes(trace)), SpanId(u64::from_be_bytes(id)))
+    };
+    of_body.map(ids).or_else(|| LINES.get())
+}
+
+thread_local! {
+    /// The span whose ids log lines have, where no span of OpenTelemetry is the current one.
+    static LINES: Cell<Option<(TraceId, SpanId)>> = const { Cell::new(None) };
+}
+
 /// The span of an attempt, which another part of the program exports when the attempt ends.
 struct AttemptScope {
     context: Context,
-    /// The span that gives log lines the ids.
-    lines: tracing::Span,
+    lines: LineScope,
 }
 
 impl BodyScope for AttemptScope {
     fn enter(&self, poll: &mut dyn FnMut()) {
         let _current = self.context.clone().attach();
-        self.lines.in_scope(poll);
+        self.lines.enter(poll);
+    }
+}
+
+/// A span whose ids log lines have.
+struct LineScope {
+    ids: (TraceId, SpanId),
+    /// Gives the ids to log lines of a program that has set up its own logging.
+    span: tracing::Span,
+}
+
+impl LineScope {
+    fn of(span: &TraceContext) -> Self {
+        let (trace_id, span_id) = (span.trace, span.span);
+        let span = tracing::info_span!(target: LINE_TARGET, "trace", %trace_id, %span_id);
+        Self { ids: (trace_id, span_id), span }
+    }
+}
+
+impl BodyScope for LineScope {
+    fn enter(&self, poll: &mut dyn FnMut()) {
+        struct Restore(Option<(TraceId, SpanId)>);
+        impl Drop for Restore {
+            fn drop(&mut self) {
+                LINES.set(self.0);
+            }
+        }
+        let _outer = Restore(LINES.replace(Some(self.ids)));
+        self.span.in_scope(poll);
     }
 }
 

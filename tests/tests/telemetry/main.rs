@@ -1,6 +1,7 @@
 //! OpenTelemetry end to end: the real binary, and a fake collector that decodes OTLP.
 
 mod exporting;
+mod lines;
 mod links;
 mod spans;
 
@@ -15,7 +16,12 @@ const EXPORT_EVERY: &str = "20";
 
 /// Prepares a server that exports to this address.
 fn exporting_to(url: String) -> ServerProcess {
-    ServerProcess::new()
+    export(ServerProcess::new(), url)
+}
+
+/// Makes a server export to this address.
+fn export(server: ServerProcess, url: String) -> ServerProcess {
+    server
         .variable("OTEL_EXPORTER_OTLP_ENDPOINT", url)
         .variable("OTEL_BSP_SCHEDULE_DELAY", EXPORT_EVERY)
         .variable("OTEL_METRIC_EXPORT_INTERVAL", EXPORT_EVERY)

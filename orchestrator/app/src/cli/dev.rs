@@ -125,7 +125,7 @@ pub(crate) async fn execute(mut app: App, args: DevArgs) -> CommandResult {
     let live = (!args.quiet).then(LiveLines::start);
     let process = ProcessInfo { code: app.code.as_deref(), role: None, headers: None };
     let telemetry = Telemetry::start(process).map_err(StopReason::problem)?;
-    logs::start(live.clone(), telemetry.layer())?;
+    logs::start(live.clone(), telemetry.spans())?;
     Telemetry::report_missing();
     let listener = bind_listener(&args.host, args.port).await?;
     let setup = flags::run_setup_hook(&mut app).await?;

@@ -1,6 +1,7 @@
 //! Carries out the effects that concern the open execution of a function.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use stepladder_core::hop::{Attempt, Finished, Hop, Input, Opening, PollResult, StoreFault};
@@ -12,6 +13,7 @@ use crate::clock::Clock;
 use crate::executor::{self, Execution, OpenError, PreparedCall, RunView, Unreachable};
 use crate::hop::Shell;
 use crate::hop::supervise::BodyWatch;
+use crate::telemetry::{BodyScope, within};
 
 /// How long before the end of an invocation an executor must have answered. The rest is for writing
 /// what follows.
@@ -42,6 +44,11 @@ impl Shell<'_> {
         }
     }
 
+    /// Returns the scope of log lines of the run's function; `None` if runs are not traced.
+    fn scope(&self) -> Option<Arc<dyn BodyScope>> {
+        self.subject.as_ref()?.scope(SpanOf::Run)
+    }
+
     pub(super) fn close(&mut self) -> Option<Input> {
         self.execution = None;
         None
@@ -64,7 +71,8 @@ impl Shell<'_> {
         let trace = self.storage.hops.runtime.config.span_of(run, SpanOf::Run);
         let view = RunView { attempt, trace, ..RunView::of(run) };
         let clock = &*self.storage.hops.runtime.clock;
-        match answer_in_time(clock, deadline, found.executor.open(view, deadline)).await {
+        let opened = within(self.scope(), found.executor.open(view, deadline));
+        match answer_in_time(clock, deadline, opened).await {
             Ok(execution) => {
                 self.execution = Some(OpenExecution { execution, opening, deadline, watched: HashMap::new() });
                 Input::Opened(Ok(0))
@@ -75,15 +83,16 @@ impl Shell<'_> {
     }
 
     pub(super) async fn poll(&mut self, hop: &Hop, revealed: Vec<RevealedOutcome>) -> Input {
+        let scope = self.scope();
         let Some(open) = &mut self.execution else { return closed() };
         let clock = &self.storage.hops.runtime.clock;
         let polled = match hop.call_expires() {
-            None => answer_in_time(&**clock, open.deadline, open.execution.poll(revealed)).await,
+            None => answer_in_time(&**clock, open.deadline, within(scope, open.execution.poll(revealed))).await,
             Some(expires) => {
                 open.execution.prepare_call(hop.run().map(PreparedCall::of).unwrap_or_default());
                 tokio::select! {
                     biased;
-                    polled = open.execution.poll(revealed) => polled,
+                    polled = within(scope, open.execution.poll(revealed)) => polled,
                     () = sleep_until(&**clock, expires) => return Input::TimeIs,
                 }
             }
@@ -135,10 +144,11 @@ impl Shell<'_> {
     }
 
     pub(super) async fn await_attempts(&mut self, until: Timestamp) -> Input {
+        let scope = self.scope();
         let Some(open) = &mut self.execution else { return closed() };
         let finished = tokio::select! {
             biased;
-            finished = open.execution.wait() => finished,
+            finished = within(scope, open.execution.wait()) => finished,
             () = sleep_until(&*self.storage.hops.runtime.clock, until) => return Input::TimeIs,
         };
         let Finished { results, dropped } = &finished;

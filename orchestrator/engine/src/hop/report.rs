@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use stepladder_core::activity::RUN_TARGET;
 use stepladder_core::hop::{Hop, Input, LogEvent};
 use stepladder_core::journal::{Entry, Fact};
 use stepladder_core::report::{LogLevel, LogLine};
@@ -17,6 +16,7 @@ use crate::config::Config;
 use crate::hop::Shell;
 use crate::permanent;
 use crate::ports::StoreError;
+use crate::telemetry::{BodyScope, Tracer};
 
 /// The run that a log line is about.
 #[derive(Clone, Debug)]
@@ -24,21 +24,27 @@ pub(crate) struct Subject {
     run: RunId,
     function: Arc<str>,
     created_at: Timestamp,
-    /// The trace of the run; `None` if runs are not traced.
-    trace: Option<Arc<RunTrace>>,
+    /// The trace of the run, and the tracer; `None` if runs are not traced.
+    trace: Option<(Arc<dyn Tracer>, Arc<RunTrace>)>,
 }
 
 impl Subject {
     pub(super) fn of(config: &Config, state: &RunState) -> Self {
-        let trace = config.tracer.as_ref().map(|_| Arc::new(RunTrace::of(state.run, &state.created)));
+        let trace = config.tracer.clone().map(|tracer| (tracer, Arc::new(RunTrace::of(state.run, &state.created))));
         Self { run: state.run, function: state.created.function.clone(), created_at: state.created_at, trace }
+    }
+
+    /// Returns the scope in which log lines have the ids of this span of the run.
+    pub(super) fn scope(&self, of: SpanOf<'_>) -> Option<Arc<dyn BodyScope>> {
+        let (tracer, trace) = self.trace.as_ref()?;
+        Some(tracer.line_scope(&trace.context(of, true)))
     }
 
     /// Emits log lines with the ids of this span of the run, if runs are traced.
     fn within(&self, of: SpanOf<'_>, emit: impl FnOnce()) {
-        let Some(trace) = &self.trace else { return emit() };
-        let (trace_id, span_id) = (trace.trace, trace.span_id(of));
-        tracing::info_span!(target: RUN_TARGET, "trace", %trace_id, %span_id).in_scope(emit);
+        let Some(scope) = self.scope(of) else { return emit() };
+        let mut emit = Some(emit);
+        scope.enter(&mut || emit.take().into_iter().for_each(|emit| emit()));
     }
 
     fn emit_step(&self, step: &StepId, attempt: u32, change: StepChange<'_>) {
@@ -71,7 +77,9 @@ impl Subject {
             self.emit_step(step, *attempt, change);
         } else if let Fact::AttemptUnreachable { step, attempt, why, retry_at, .. } = &entry.fact {
             let (run, function) = (self.run, &*self.function);
-            tracing::warn!(%run, %function, %step, attempt, %why, %retry_at, "the executor of a step cannot be reached; the step is tried again");
+            self.within(SpanOf::Attempt(step, *attempt), || {
+                tracing::warn!(%run, %function, %step, attempt, %why, %retry_at, "the executor of a step cannot be reached; the step is tried again");
+            });
         } else if let Fact::AttemptInterrupted { step, attempt } = &entry.fact {
             self.emit_step(step, *attempt, StepChange::Interrupted);
         }
@@ -134,6 +142,14 @@ pub(crate) fn log_attempt(config: &Config, state: &RunState, entry: &Entry, took
 
 impl Shell<'_> {
     pub(super) fn log(&self, hop: &Hop, event: LogEvent) -> Option<Input> {
+        match &self.subject {
+            Some(subject) => subject.within(SpanOf::Run, || self.log_event(hop, event)),
+            None => self.log_event(hop, event),
+        }
+        None
+    }
+
+    fn log_event(&self, hop: &Hop, event: LogEvent) {
         let run = hop.wake().run;
         match (event, &self.subject) {
             (LogEvent::StoreFailed(fault), _) => {
@@ -149,7 +165,6 @@ impl Shell<'_> {
             (LogEvent::NoSuchRun, _) | (_, None) => tracing::debug!(%run, "a wake of a run that does not exist"),
             (event, Some(subject)) => subject.log(event),
         }
-        None
     }
 }
 
@@ -157,7 +172,7 @@ impl Subject {
     fn log(&self, event: LogEvent) {
         let (run, function) = (self.run, &*self.function);
         match event {
-            LogEvent::RunStarted => self.within(SpanOf::Run, || Activity::RunStarted { run, function }.emit()),
+            LogEvent::RunStarted => Activity::RunStarted { run, function }.emit(),
             LogEvent::RunEnded(end) => self.log_end(&end),
             LogEvent::AttemptStarted { step, attempt } => self.emit_step(&step, attempt, StepChange::Started),
             LogEvent::AttemptEnded { entry, took } => self.log_attempt(&entry, took),

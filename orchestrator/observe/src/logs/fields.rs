@@ -39,6 +39,13 @@ impl LineFields {
         }
     }
 
+    /// Adds a field, unless there is one with this name.
+    pub(crate) fn add_missing_text(&mut self, name: &'static str, value: impl fmt::Display) {
+        if self.get(name).is_none() {
+            self.0.push((name, Value::String(value.to_string())));
+        }
+    }
+
     pub(crate) fn into_iter(self) -> impl Iterator<Item = (&'static str, Value)> {
         self.0.into_iter()
     }

@@ -15,6 +15,7 @@ use owo_colors::OwoColorize;
 use stepladder_api::StepStatus;
 use stepladder_api::text::format_duration;
 use stepladder_core::activity::{ACTIVITY_FIELD, ActivityKind};
+use stepladder_observe::logs::CurrentSpan;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
@@ -34,6 +35,8 @@ const MAX_WAITING: usize = 4_096;
 pub(super) struct LiveLines {
     lines: SyncSender<LiveLine>,
     left_out: Arc<AtomicU64>,
+    /// Returns the ids that a line ends with; `None` if no spans are exported.
+    current_span: Option<CurrentSpan>,
 }
 
 enum LiveLine {
@@ -53,7 +56,12 @@ impl LiveLines {
 
     fn with_capacity(room: usize) -> (Self, Receiver<LiveLine>) {
         let (lines, waiting) = sync_channel(room);
-        (Self { lines, left_out: Arc::default() }, waiting)
+        (Self { lines, left_out: Arc::default(), current_span: None }, waiting)
+    }
+
+    /// Adds the ids of trace and span to each line.
+    pub(super) fn with_span_ids(self, current_span: Option<CurrentSpan>) -> Self {
+        Self { current_span, ..self }
     }
 
     /// Waits until all lines so far are written, but at most half a second.
@@ -72,7 +80,10 @@ impl<S: Subscriber> Layer<S> for LiveLines {
         let log_level = (metadata.target() == LOG_TARGET).then(|| *metadata.level());
         let mut fields = ActivityFields { log_level, ..ActivityFields::default() };
         event.record(&mut fields);
-        let Some(line) = fields.line(Timestamp::now()) else { return };
+        let Some(mut line) = fields.line(Timestamp::now()) else { return };
+        if let Some((trace, span)) = self.current_span.and_then(|current| current()) {
+            line += &format!(" {}", format_args!("trace_id={trace} span_id={span}").dimmed());
+        }
         if self.lines.try_send(LiveLine::Text(line)).is_err() {
             self.left_out.fetch_add(1, Ordering::Relaxed);
         }
