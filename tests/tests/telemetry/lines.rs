@@ -1,17 +1,9 @@
 //! The ids of trace and span in log lines are those that the collector receives.
 
 use std::collections::BTreeMap;
-use std::io::Write;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use serde_json::{Value, json};
-use stepladder::testing::{Status, TestApp};
-use stepladder_observe::logs::{self, ExportedSpans, LogOptions};
-use stepladder_otel::{Otel, OtelSettings, current_span};
-use stepladder_sdk::runtime::TestEngine;
 use stepladder_tests::collector::{Collector, ReceivedSpan};
-use stepladder_tests::logging::{LoggingRequested, function};
 use stepladder_tests::{ServerProcess, wait_for};
 
 use super::{only, run_of};
@@ -95,58 +87,28 @@ async fn without_an_exporter_no_line_has_ids() {
     assert!(!log.contains("trace_id") && !log.contains("span_id"), "{log}");
 }
 
-/// A writer with output that the test can read.
-#[derive(Clone, Default)]
-struct SharedOutput(Arc<Mutex<Vec<u8>>>);
-
-impl Write for SharedOutput {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().expect("no panic").write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-// the subscriber is that of the whole process: no other test of this suite logs in this process
 #[tokio::test]
 async fn each_json_line_within_a_run_has_the_ids_that_the_collector_received() {
     let collector = Collector::over_http().await;
-    let variable = |name: &str| match name {
-        "OTEL_EXPORTER_OTLP_ENDPOINT" => Some(collector.url()),
-        "OTEL_BSP_SCHEDULE_DELAY" => Some("20".into()),
-        "OTEL_METRICS_EXPORTER" => Some("none".into()),
-        _ => None,
-    };
-    let settings = OtelSettings::read(variable).expect("valid settings");
-    let otel = Otel::start(&settings).expect("exporters").expect("an endpoint is set");
-    let output = SharedOutput::default();
-    let spans = ExportedSpans { layer: otel.layer().expect("traces are exported"), current: current_span };
-    // a level that leaves out all spans must not take the ids away
-    let options =
-        LogOptions { filter: Some("warn,stepladder_tests=info,stepladder::log=info".into()), ..LogOptions::default() };
-    logs::start_over(options, output.clone(), Some(spans));
-
-    let mut app = TestApp::new().config(|config| otel.connect(config)).function(function());
-    let run = app.send(&LoggingRequested {}).await.remove(0);
-    assert_eq!(run.status(), Status::Completed, "{:?}", run.error());
-    otel.flush(Duration::from_secs(10)).await;
-    let spans = collector.spans_of(&run.id().to_string()).await;
-    let expected = expected_lines(&collector, &spans).await;
-    let text = String::from_utf8(output.0.lock().expect("no panic").clone()).expect("UTF-8");
-    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let mut program = tokio::process::Command::new(env!("CARGO_BIN_EXE_json-logging"));
+    program.env("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url()).env("OTEL_METRICS_EXPORTER", "none");
+    // levels that leave out the spans of the crate `tracing` must not take the ids away
+    program.env("RUST_LOG", "warn,stepladder_tests=info,stepladder::log=info").kill_on_drop(true);
+    let printed = program.output().await.expect("the program runs");
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("UTF-8");
+    let (log, run) = (text(&printed.stdout), text(&printed.stderr));
+    assert!(printed.status.success(), "{run}\n{log}");
+    let spans = collector.spans_of(run.trim()).await;
+    let mut expected = expected_lines(&collector, &spans).await;
+    expected.insert("run ended", expected["in the handler"].clone());
+    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     for (message, ids) in &expected {
         let found: Vec<_> = lines.iter().filter(|line| line["message"] == *message).collect();
-        assert!(!found.is_empty(), "no `{message}` in:\n{text}");
+        assert!(!found.is_empty(), "no `{message}` in:\n{log}");
         for line in found {
             assert_eq!((line["trace_id"].as_str(), line["span_id"].as_str()), (Some(&*ids.0), Some(&*ids.1)), "{line}");
         }
     }
-    let ended = lines.iter().find(|line| line["activity"] == "run_ended").expect("the end of the run");
-    assert_eq!(ended["span_id"], expected["in the handler"].1.as_str());
-    tracing::warn!("outside of runs");
-    let text = String::from_utf8(output.0.lock().expect("no panic").clone()).expect("UTF-8");
-    let outside: Value = serde_json::from_str(text.lines().last().expect("a line")).expect("JSON");
-    assert_eq!((&outside["message"], outside.get("trace_id")), (&json!("outside of runs"), None));
+    let outside = lines.iter().find(|line| line["message"] == "outside of runs").expect("a line");
+    assert_eq!((outside.get("trace_id"), outside.get("span_id")), (None, None));
 }
