@@ -31,8 +31,8 @@ pub trait Tracer: Debug + Send + Sync {
     /// Returns the scope in which the body of an attempt is polled.
     fn body_scope(&self, span: &TraceContext) -> Arc<dyn BodyScope>;
 
-    /// Returns a scope in which only log lines have the ids of the span. Code of a handler runs again
-    /// at each replay, so its spans are not recorded.
+    /// Returns a scope in which only log lines have the ids of the span. Code of a handler runs
+    /// again at each replay, so its spans are not recorded.
     fn line_scope(&self, span: &TraceContext) -> Arc<dyn BodyScope>;
 }
 

@@ -71,8 +71,8 @@ pub struct ExportedSpans {
 /// runs.
 pub type CurrentSpan = fn() -> Option<(TraceId, SpanId)>;
 
-/// Starts logging for the whole process. Lines of runs have the ids of exported spans. If the program has already set up
-/// logging, this does nothing.
+/// Starts logging for the whole process. Lines of runs have the ids of exported spans. If the
+/// program has already set up logging, this does nothing.
 ///
 /// If the filter is invalid, the first line reports this and the level is `info`.
 pub fn start_over<W: Write + Send + 'static>(options: LogOptions, writer: W, spans: Option<ExportedSpans>) {

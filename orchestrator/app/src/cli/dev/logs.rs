@@ -22,7 +22,8 @@ use crate::terminal::StopReason;
 /// The target of spans that give log lines the ids, for programs with their own logging.
 const LINE_TARGET: &str = "stepladder::trace";
 
-/// Starts logging. Lines of runs have the ids of exported spans. With `live`, the progress of runs is printed too.
+/// Starts logging. Lines of runs have the ids of exported spans. With `live`, the progress of runs
+/// is printed too.
 ///
 /// # Errors
 /// `RUST_LOG` cannot be parsed.
