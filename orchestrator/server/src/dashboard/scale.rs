@@ -155,6 +155,12 @@ impl TimeScale {
         span.x + part.clamp(0.0, 1.0) * span.width
     }
 
+    /// Returns a time, but at the earliest the start of the run. What a rerun keeps is recorded a
+    /// moment before its run starts.
+    pub(super) fn not_before_start(&self, at: Timestamp) -> Timestamp {
+        at.max(Timestamp::from_millis(self.zero))
+    }
+
     /// Returns whether a span of time touches the axis.
     pub(super) fn contains(&self, from: Timestamp, to: Timestamp) -> bool {
         let (begin, end) = (self.spans[0].from, self.spans[self.spans.len() - 1].to);

@@ -296,7 +296,8 @@ impl LaneDrawing<'_> {
             StepKind::Run => ("carried", "kept from the other run, in"),
         };
         let class = if step.status == StepStatus::Failed { "failed" } else { class };
-        self.add_mark(class, step.started_at, end, |took| format!("{what} {took}"));
+        let [from, end] = [step.started_at, end].map(|at| self.of.scale.not_before_start(at));
+        self.add_mark(class, from, end, |took| format!("{what} {took}"));
     }
 
     fn add_mark(&mut self, class: &'static str, from: Timestamp, to: Timestamp, title: impl FnOnce(String) -> String) {

@@ -284,10 +284,13 @@ async fn the_steps_that_a_rerun_kept_are_in_the_order_of_their_numbers() {
     for step in ["research:2", "prepare", "research", "research:10", "research:1"] {
         let outcome = stepladder_core::journal::Outcome::Value(stepladder_core::json::null());
         let kind = stepladder_core::StepKind::Run;
-        journal = journal.fact(0, stepladder_core::Fact::StepCarriedOver { step: step.into(), kind, outcome });
+        // a rerun records what it keeps a moment before the run is created
+        journal = journal.fact(-1, stepladder_core::Fact::StepCarriedOver { step: step.into(), kind, outcome });
     }
     let run = journal.done("later", 10, 20).ends(30).store(&world).await;
     let steps = world.get(&format!("/v1/runs/{run}")).await.data()["steps"].clone();
     let names: Vec<_> = steps.as_array().unwrap().iter().map(|step| step["id"].as_str().unwrap()).collect();
     assert_eq!(names, ["research", "research:1", "research:2", "research:10", "prepare", "later"]);
+    let rows = page(&world, &format!("/runs/{run}")).await;
+    assert_eq!(rows.matches("kept from the other run").count(), 2 * names.len() - 2, "each is drawn: {rows}");
 }
