@@ -31,9 +31,10 @@ planted *ARGS:
 coverage *ARGS:
     cargo llvm-cov -p stepladder-core --test hop --ignore-filename-regex 'core/src/[a-gi-z]' {{ ARGS }}
 
-# pictures of every page of the dashboard, in docs/screenshots
+# pictures of every page of the dashboard, in target/screenshots; renews those that the documents have
 screenshots:
-    STEPLADDER_SCREENSHOTS=docs/screenshots cargo test -p stepladder-tests --features full --test dashboard
+    STEPLADDER_SCREENSHOTS=target/screenshots cargo test -p stepladder-tests --features full --test dashboard
+    for picture in docs/screenshots/*.png; do cp "target/screenshots/${picture##*/}" "$picture"; done
 
 # formatting, lints, and the rules for dependencies
 lint:
