@@ -113,6 +113,11 @@ pub struct Event<T> {
     pub external_id: Option<String>,
 }
 
+/// Returns the name of a type without the paths of modules.
+fn short_type_name(name: &str) -> String {
+    name.split_inclusive(['<', '>', ',', ' ', '(', ')', '&']).filter_map(|part| part.rsplit("::").next()).collect()
+}
+
 impl<T: EventData> Event<T> {
     /// Decodes an event for a function.
     ///
@@ -121,12 +126,12 @@ impl<T: EventData> Event<T> {
     /// not match.
     pub(crate) fn decode(event: &stepladder_core::Event) -> Result<Self, Failure> {
         let data = T::decode(&event.name, &event.data).map_err(|error| {
+            // the sender's line and column are not those of the stored data
+            let why = error.to_string();
+            let why = why.rsplit_once(" at line ").map_or(&why[..], |(why, _)| why);
+            let expected = short_type_name(std::any::type_name::<T>());
             Failure::with_code(
-                format!(
-                    "the data of event `{}` does not fit {}: {error}; send what the function takes",
-                    event.name,
-                    std::any::type_name::<T>()
-                ),
+                format!("invalid data of event `{}`: {why} (expected {expected})", event.name),
                 ErrorCode::BadEvent,
             )
         })?;
@@ -223,4 +228,15 @@ pub struct FunctionFailed {
 
 impl EventData for FunctionFailed {
     const NAME: &'static str = FUNCTION_FAILED;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_type_is_named_without_modules() {
+        assert_eq!(short_type_name("shop::orders::Placed"), "Placed");
+        assert_eq!(short_type_name("alloc::vec::Vec<(shop::a::B, &core::str)>"), "Vec<(B, &str)>");
+    }
 }

@@ -134,7 +134,8 @@ async fn an_event_that_does_not_fit_fails_the_run_when_it_opens() {
     }
     let failure = ReplayedRun::for_function(Function::new("f", handler)).try_open().err().expect("refused");
     assert_eq!(failure.code(), Some("bad-event"));
-    assert!(failure.message.contains("event `test/start`") && failure.message.contains("missing field"), "{failure:?}");
+    let sentence = "invalid data of event `test/start`: missing field `missing` (expected MismatchedData)";
+    assert_eq!(failure.message, sentence);
 }
 
 #[tokio::test]
