@@ -64,6 +64,10 @@ async function repeatingAsksFirst(event) {
   await page.locator('button', { hasText: 'Rerun selected' }).click();
   await shows('h1', 'Rerun');
   await shows('main', 'may pay for their calls again');
+  await page.locator('form.acts button.primary').click();
+  await shows('.notice', 'Reran 1 run.');
+  await page.locator('.notice button', { hasText: 'Cancel the new run' }).click();
+  await shows('h1', 'Cancel 1 run?');
   await page.goto(`${base}/events/${event}`);
   await page.locator('button', { hasText: 'Send again' }).click();
   await shows('.notice', 'The event was sent.');

@@ -1,17 +1,21 @@
 //! The results of forms. The page that follows a form shows its result once. A cookie carries the
-//! result as a keyword and numbers, so that neither a link nor a reload makes a page say what did
-//! not happen.
+//! result as a keyword, numbers and ids, so that neither a link nor a reload makes a page say what
+//! did not happen.
 
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
 
+use stepladder_core::RunId;
+
 use super::PageRequest;
 use super::shell::cookie_value;
 
 /// The cookie that carries a result from the form to the page that follows.
 const COOKIE: &str = "stepladder_notice";
+/// Stands between the result and the ids of created runs.
+const CREATED: char = '~';
 /// The lifetime of the cookie in seconds. The next page removes it.
 const LIFETIME: u32 = 60;
 /// The header of the script's requests that update an open page. They neither show nor remove a
@@ -62,6 +66,8 @@ pub(super) struct FormNotice {
     pub(super) undo: Option<&'static str>,
     /// The time in milliseconds since which functions were paused, if the result can be undone.
     pub(super) paused_from: Option<i64>,
+    /// The runs that a rerun of selected runs has created. They can be cancelled.
+    pub(super) created: Vec<RunId>,
 }
 
 impl FormNotice {
@@ -70,12 +76,15 @@ impl FormNotice {
         if request.headers.contains_key(REFRESH) {
             return None;
         }
-        let result = FormResult::decode(cookie_value(&request.headers, COOKIE)?)?;
+        let cookie = cookie_value(&request.headers, COOKIE)?;
+        let (text, created) = cookie.split_once(CREATED).unwrap_or((cookie, ""));
+        let result = FormResult::decode(text)?;
         Some(Self {
             sentence: result.sentence(),
             failed: result.is_failure(),
             undo: result.undo(),
             paused_from: result.paused_from(),
+            created: created.split('.').filter_map(|run| run.parse().ok()).collect(),
         })
     }
 }
@@ -83,7 +92,18 @@ impl FormNotice {
 impl FormResult {
     /// Returns a response that redirects to a page of this server, which shows the result.
     pub(super) fn redirect(self, to: &str) -> Response {
-        let cookie = format!("{COOKIE}={}; Path=/; Max-Age={LIFETIME}; HttpOnly; SameSite=Strict", self.encode());
+        self.redirect_with(to, &[])
+    }
+
+    /// Like [`redirect`](Self::redirect), with the runs that the form has created, at most a page of
+    /// them.
+    pub(super) fn redirect_with(self, to: &str, created: &[RunId]) -> Response {
+        let mut text = self.encode();
+        if !created.is_empty() {
+            let runs: Vec<String> = created.iter().map(RunId::to_string).collect();
+            text = format!("{text}{CREATED}{}", runs.join("."));
+        }
+        let cookie = format!("{COOKIE}={text}; Path=/; Max-Age={LIFETIME}; HttpOnly; SameSite=Strict");
         ([(header::SET_COOKIE, cookie)], Redirect::to(to)).into_response()
     }
 

@@ -138,8 +138,19 @@ async fn several_runs_are_cancelled_or_run_again_at_once() {
     assert!(page.contains("Cancelled 2 runs. 1 could not be cancelled."), "{page}");
 
     let done = world.post_form("/runs", format!("do=rerun&sure=yes&run={one}&run={two}")).await;
-    assert!(world.follow(&done).await.text.contains("Reran 2 runs."));
+    let page = world.follow(&done).await.text;
+    assert!(page.contains("Reran 2 runs.") && page.contains("Cancel the new runs…"), "{page}");
     assert_eq!(number_of_runs(&world).await, 4);
+    // the result leads to the question that a selection of the new runs leads to
+    let undo = page.split("Cancel the new runs").next().unwrap().rsplit("<form").next().unwrap();
+    let new: Vec<&str> = undo.split("name=\"run\" value=\"").skip(1).map(|rest| &rest[..26]).collect();
+    assert!(new.len() == 2 && !new.contains(&&one[..]) && !new.contains(&&two[..]), "{new:?}");
+    let ask = world.post_form("/runs", format!("do=cancel&run={}&run={}", new[0], new[1])).await;
+    assert!(ask.text.contains("Cancel 2 runs?"), "{}", ask.text);
+    world.post_form("/runs", fields_of(&ask.text)).await;
+    for run in new {
+        assert_eq!(status_of_run(&world, run).await, "Cancelled");
+    }
     let none = world.post_form("/runs", "do=cancel").await;
     assert!(world.follow(&none).await.text.contains("Nothing was selected."));
     assert_eq!(world.post_form("/runs", "do=delete").await.status, 400);

@@ -83,7 +83,9 @@ struct BulkPage {
 }
 
 enum BulkAnswer {
-    Done(FormResult, String),
+    /// The result, the address of the page that shows it, and the created runs, which can be
+    /// cancelled.
+    Done(FormResult, String, Vec<RunId>),
     Page(Box<BulkPage>),
 }
 
@@ -94,7 +96,7 @@ pub(in crate::dashboard) async fn act_on_runs(
     body: Body,
 ) -> Response {
     match answer(&shared, &headers, body).await {
-        Ok(BulkAnswer::Done(result, to)) => result.redirect(&to),
+        Ok(BulkAnswer::Done(result, to, created)) => result.redirect_with(&to, &created),
         Ok(BulkAnswer::Page(page)) => html_page(StatusCode::OK, &*page).into_response(),
         Err(problem) => problem_page(&shared, &headers, &problem),
     }
@@ -103,7 +105,7 @@ pub(in crate::dashboard) async fn act_on_runs(
 async fn answer(shared: &SharedServerState, headers: &HeaderMap, body: Body) -> Result<BulkAnswer, HttpProblem> {
     let form = BulkForm::read(shared, body).await?;
     match (form.is_all, form.is_sure) {
-        (false, _) if form.selected.is_empty() => Ok(BulkAnswer::Done(FormResult::NoneSelected, form.back)),
+        (false, _) if form.selected.is_empty() => Ok(BulkAnswer::Done(FormResult::NoneSelected, form.back, Vec::new())),
         (false, false) => ask_about_selected(shared, headers, form).await,
         (false, true) => change_selected(shared, form).await,
         (true, false) => ask_about_all(shared, headers, form).await,
@@ -250,7 +252,7 @@ async fn ask_about_all(
 ) -> Result<BulkAnswer, HttpProblem> {
     let filter = form.filter(shared)?;
     if !form.is_possible(&filter) {
-        return Ok(BulkAnswer::Done(FormResult::NoneMatched, form.back));
+        return Ok(BulkAnswer::Done(FormResult::NoneMatched, form.back, Vec::new()));
     }
     let query = shared.engine.query();
     let counted = query.count(&filter, COUNTED).await?;
@@ -258,7 +260,7 @@ async fn ask_about_all(
     let is_bound = filter.activity.is_some() || filter.status.is_some_and(|status| !status.is_end());
     let first = query.runs(RunFilter { limit: Some(10), ..filter }).await?.runs;
     if counted == 0 {
-        return Ok(BulkAnswer::Done(FormResult::NoneMatched, form.back));
+        return Ok(BulkAnswer::Done(FormResult::NoneMatched, form.back, Vec::new()));
     }
     let number = match (counted >= COUNTED, is_bound) {
         (true, _) => format!("more than {COUNTED} runs"),
@@ -277,8 +279,8 @@ async fn ask_about_all(
 async fn change_selected(shared: &SharedServerState, mut form: BulkForm) -> Result<BulkAnswer, HttpProblem> {
     let runs: Vec<RunId> = form.selected.iter().filter_map(|run| run.parse().ok()).collect();
     form.progress = Progress { missed: shown_count(form.selected.len() - runs.len()), ..Progress::default() };
-    change(shared, &mut form, &runs).await?;
-    Ok(BulkAnswer::Done(form.result(), form.back))
+    let created = change(shared, &mut form, &runs).await?;
+    Ok(BulkAnswer::Done(form.result(), form.back, created))
 }
 
 async fn change_all(
@@ -288,7 +290,7 @@ async fn change_all(
 ) -> Result<BulkAnswer, HttpProblem> {
     let filter = RunFilter { cursor: form.cursor, limit: Some(BATCH), ..form.filter(shared)? };
     if !form.is_possible(&filter) {
-        return Ok(BulkAnswer::Done(FormResult::NoneMatched, form.back));
+        return Ok(BulkAnswer::Done(FormResult::NoneMatched, form.back, Vec::new()));
     }
     let page = shared.engine.query().runs(filter).await?;
     let until = form.until;
@@ -296,7 +298,7 @@ async fn change_all(
     change(shared, &mut form, &runs).await?;
     form.cursor = page.cursor;
     if form.cursor.is_none() {
-        return Ok(BulkAnswer::Done(form.result(), form.back));
+        return Ok(BulkAnswer::Done(form.result(), form.back, Vec::new()));
     }
     let Progress { done, ended, missed } = form.progress;
     let so_far = match form.action {
@@ -311,8 +313,8 @@ async fn change_all(
     Ok(BulkAnswer::Page(next))
 }
 
-/// Changes runs, and adds the results to the progress.
-async fn change(shared: &SharedServerState, form: &mut BulkForm, runs: &[RunId]) -> Result<(), HttpProblem> {
+/// Changes runs, and adds the results to the progress. Returns the runs that were created.
+async fn change(shared: &SharedServerState, form: &mut BulkForm, runs: &[RunId]) -> Result<Vec<RunId>, HttpProblem> {
     // a cancellation is never refused because of load
     let mut admitted = None;
     if form.action == RunAction::Rerun {
@@ -321,21 +323,25 @@ async fn change(shared: &SharedServerState, form: &mut BulkForm, runs: &[RunId])
     let (action, control) = (form.action, shared.engine.control());
     let each = runs.iter().map(|run| async move {
         match action {
-            RunAction::Cancel => control.cancel(*run, CANCEL_REASON).await.map(|how| how.is_new),
-            RunAction::Rerun => control.rerun(*run, RerunOptions::default()).await.map(|_| true),
+            RunAction::Cancel => control.cancel(*run, CANCEL_REASON).await.map(|how| (how.is_new, None)),
+            RunAction::Rerun => control.rerun(*run, RerunOptions::default()).await.map(|new| (true, Some(new))),
         }
     });
     let each: Vec<_> = each.collect();
-    let results: Vec<Result<bool, EngineError>> = stream::iter(each).buffered(PARALLEL_RUNS).collect().await;
+    let results: Vec<Result<_, EngineError>> = stream::iter(each).buffered(PARALLEL_RUNS).collect().await;
+    let mut created = Vec::new();
     for result in results {
         match result {
-            Ok(true) => form.progress.done += 1,
-            Ok(false) => form.progress.ended += 1,
+            Ok((true, run)) => {
+                form.progress.done += 1;
+                created.extend(run);
+            }
+            Ok((false, _)) => form.progress.ended += 1,
             Err(error) => {
                 tracing::warn!(%error, "a run of a bulk action was not changed");
                 form.progress.missed += 1;
             }
         }
     }
-    Ok(())
+    Ok(created)
 }
