@@ -3,8 +3,8 @@
 use std::future::Future;
 use std::process::ExitCode;
 
-use stepladder_engine::{Pace, RegisteredFunction};
-use stepladder_sdk::runtime::{self, SharedData};
+use stepladder_engine::Pace;
+use stepladder_sdk::runtime::SharedData;
 use stepladder_sdk::{Function, PayloadCodec, Result};
 
 use crate::dev_setup::{DevFlag, DevSetup};
@@ -170,7 +170,7 @@ impl App {
 
     /// Compiles the functions to programs that the engine executes.
     #[cfg(any(feature = "cli", feature = "aws"))]
-    pub(crate) fn compile(&mut self) -> Result<Vec<RegisteredFunction>, String> {
+    pub(crate) fn compile(&mut self) -> Result<Vec<stepladder_engine::RegisteredFunction>, String> {
         let mut calls = self.single_calls.iter().enumerate();
         if let Some((_, method)) = calls.find(|(i, method)| self.single_calls[..*i].contains(method)) {
             return Err(format!("the app calls `.{method}` twice; call it once"));
@@ -178,7 +178,7 @@ impl App {
         self.data.check()?;
         let mut compiled = Vec::new();
         for function in std::mem::take(&mut self.functions) {
-            compiled.extend(runtime::compile(function, &self.data)?);
+            compiled.extend(stepladder_sdk::runtime::compile(function, &self.data)?);
         }
         Ok(compiled)
     }
