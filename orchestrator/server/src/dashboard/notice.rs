@@ -95,8 +95,8 @@ impl FormResult {
         self.redirect_with(to, &[])
     }
 
-    /// Like [`redirect`](Self::redirect), with the runs that the form has created, at most a page of
-    /// them.
+    /// Like [`redirect`](Self::redirect), with the runs that the form has created: at most a page
+    /// of them.
     pub(super) fn redirect_with(self, to: &str, created: &[RunId]) -> Response {
         let mut text = self.encode();
         if !created.is_empty() {
