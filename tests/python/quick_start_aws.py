@@ -12,9 +12,9 @@ import sys
 import time
 from pathlib import Path
 
-import runbook
+import runbook_shell
 from quick_start import LIMIT, blocks
-from runbook import AWS, FOR_THE_EMULATOR, Shell, set_concurrency_again, until
+from runbook_shell import AWS, FOR_THE_EMULATOR, Shell, set_concurrency_again, until
 
 # `cargo lambda build` of this machine's cargo
 CARGO = """#!/usr/bin/env bash
@@ -49,7 +49,7 @@ def tools(folder, program):
 
 def main(folder, program):
     folder, started = Path(folder), time.monotonic()
-    runbook.LIMIT = LIMIT
+    runbook_shell.LIMIT = LIMIT
     (commands,) = blocks("Deploy to AWS")
     made = tools(folder, program)
     # otherwise SAM would store state in the user's home folder
