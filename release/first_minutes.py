@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SUITE = "trixie"  # has Node.js 20 and Python 3.13
 LIMIT = 1800  # seconds that a command may take
 LINES = 12  # of a command's output that are printed
+HOME = "/home/ada"  # in the new system; printed as ~
 VERSION = package()["version"]
 
 # what each system has, beside Debian's smallest set, and how `stepladder` gets there
@@ -65,14 +66,14 @@ class System:
         address = re.search(r"^URIs: *(\S+)", mirror.read_text(), re.M)[1] if mirror else "http://deb.debian.org/debian"
         made = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(includes)}", SUITE, self.root, address]
         subprocess.run(made, check=True, stdin=subprocess.DEVNULL, stdout=sys.stderr)
-        shutil.copytree(packages, self.root / "root/packages")
+        shutil.copytree(packages, self.root / f"{HOME[1:]}/packages")
         # how this machine reaches the registries
         for file in [Path("/etc/resolv.conf"), Path("/etc/ssl/certs/ca-certificates.crt"), Path("/etc/pip.conf"), Path.home() / ".npmrc", Path.home() / ".config/pip/pip.conf"]:
             if file.exists():
-                to = self.root / ("root" / file.relative_to(Path.home()) if file.is_relative_to(Path.home()) else str(file)[1:])
+                to = self.root / (HOME[1:] / file.relative_to(Path.home()) if file.is_relative_to(Path.home()) else str(file)[1:])
                 to.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(file, to)
-        self.path = "/root/.local/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
+        self.path = f"{HOME}/.local/bin:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
         if heading == "Rust":
             self.add_rust()
 
@@ -81,15 +82,15 @@ class System:
         toolchain = subprocess.run(["rustc", "--print", "sysroot"], capture_output=True, text=True, check=True, cwd=ROOT)
         shutil.copytree(toolchain.stdout.strip(), self.root / "opt/rust", symlinks=True, ignore=shutil.ignore_patterns("doc"))
         self.path = f"/opt/rust/bin:{self.path}"
-        subprocess.run(["git", "clone", "--quiet", "--depth", "1", f"file://{ROOT}", self.root / "root/clone"], check=True)
-        config = self.root / "root/.cargo/config.toml"
+        subprocess.run(["git", "clone", "--quiet", "--depth", "1", f"file://{ROOT}", self.root / f"{HOME[1:]}/clone"], check=True)
+        config = self.root / f"{HOME[1:]}/.cargo/config.toml"
         config.parent.mkdir()
-        config.write_text('[patch.crates-io]\nstepladder = { path = "/root/clone/orchestrator/app" }\n')
+        config.write_text(f'[patch.crates-io]\nstepladder = {{ path = "{HOME}/clone/orchestrator/app" }}\n')
 
     def start(self, command, folder, output):
         kept = {name: value for name, value in os.environ.items() if name.lower().startswith(REGISTRIES)}
         kept |= {"PIP_FIND_LINKS": "", "PIP_PROGRESS_BAR": "off", "PIP_ROOT_USER_ACTION": "ignore"}
-        variables = {**kept, "HOME": "/root", "PATH": self.path, "LANG": "C.UTF-8", "NO_PROXY": "127.0.0.1,localhost"}
+        variables = {**kept, "HOME": HOME, "PATH": self.path, "LANG": "C.UTF-8", "NO_PROXY": "127.0.0.1,localhost"}
         script = f"mount -t proc proc /proc && mount -t devtmpfs dev /dev && cd {folder} && {command}"
         inside = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "chroot", self.root, "bash", "-c", script]
         return subprocess.Popen([str(part) for part in inside], env=variables, stdin=subprocess.DEVNULL, stdout=output,
@@ -124,6 +125,7 @@ class System:
 
 
 def show(command, output, note):
+    output = output.replace(HOME, "~")
     # npm warns about the dependencies of dependencies, in hundreds of lines
     lines = [re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line.rstrip()) for line in output.replace("\r", "\n").splitlines()
              if line.strip() and not line.startswith("npm WARN")]
@@ -136,11 +138,11 @@ def first_minutes(heading, system):
     started = time.monotonic()
     print(f"\n### {heading} on a new system\n\n```text")
     for command in SYSTEMS[heading][1]:
-        system.run(command.format(v=VERSION), "/root/packages")
+        system.run(command.format(v=VERSION), f"{HOME}/packages")
     *serving, last = blocks(heading)
     for commands, port in zip(serving, PORTS[heading]):
         print("```\n\n```text" if port != PORTS[heading][0] else "", end="\n" if port != PORTS[heading][0] else "")
-        folder = "/root/shop" if port != PORTS[heading][0] else "/root"
+        folder = f"{HOME}/shop" if port != PORTS[heading][0] else HOME
         for number, command in enumerate(commands):
             if command.startswith("cd "):
                 folder = f"{folder}/{command[3:]}"
@@ -155,7 +157,7 @@ def first_minutes(heading, system):
     while not has_function() and time.monotonic() < until:
         time.sleep(0.1)
     for command in last:
-        system.run(command, "/root/shop")
+        system.run(command, f"{HOME}/shop")
     print(f"```\n\nFrom the first command to the last: {time.monotonic() - started:.0f} s.")
 
 
